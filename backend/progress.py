@@ -1,0 +1,75 @@
+"""Turns steps into `Progress` values with an estimate of the seconds left in the whole job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from backend.jobs import Progress
+
+__all__ = ["Meter", "Stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One planned stage: its name, number of steps and expected seconds a step."""
+
+    name: str
+    steps: int
+    seconds_per_step: float
+
+
+class Meter:
+    """Counts steps over a plan of stages and estimates the time left.
+
+    The expectation of stages that have not begun is scaled by how the finished part ran against
+    its own expectation, so a slower machine is noticed within the first stage.
+    """
+
+    def __init__(
+        self, plan: Sequence[Stage], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._plan = {stage.name: stage for stage in plan}
+        self._done = {stage.name: 0 for stage in plan}
+        self._seconds = {stage.name: 0.0 for stage in plan}
+        self._clock = clock
+        self._last = clock()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds spent so far, by stage."""
+        return dict(self._seconds)
+
+    def tick(
+        self, stage: str, *, steps: int = 1, message: str = "", preview: str | None = None
+    ) -> Progress:
+        """Record `steps` finished steps of `stage`; the time since the last tick is theirs."""
+        now = self._clock()
+        self._seconds[stage] += now - self._last
+        self._last = now
+        planned = self._plan[stage]
+        self._done[stage] = min(self._done[stage] + steps, planned.steps)
+        return Progress(
+            stage=stage,
+            step=self._done[stage],
+            steps=planned.steps,
+            seconds_left=self._seconds_left(),
+            message=message,
+            preview=preview,
+        )
+
+    def _seconds_left(self) -> float | None:
+        expected = spent = 0.0
+        for name, planned in self._plan.items():
+            expected += self._done[name] * planned.seconds_per_step
+            spent += self._seconds[name]
+        if expected == 0.0:
+            return None
+        pace = spent / expected
+        left = 0.0
+        for name, planned in self._plan.items():
+            done, remaining = self._done[name], planned.steps - self._done[name]
+            own = self._seconds[name] / done if done >= 5 else pace * planned.seconds_per_step
+            left += remaining * own
+        return left

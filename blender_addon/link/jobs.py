@@ -1,0 +1,1 @@
+../../backend/jobs.py
