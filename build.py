@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""Set up, demonstrate, test, package and measure Stitchwork.
+
+    python build.py setup                     make both environments from the lock files
+    python build.py demo [--out DIR]          the main job on the sample garment and photo
+    python build.py test [pytest arguments]   ruff, mypy and all tests
+    python build.py package                   the extension and a static repository of it
+    python build.py bench [bench arguments]   timings of training and restyling
+
+Needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent
+ENVIRONMENTS = ROOT / ".venvs"
+BUILD = ROOT / "build"
+PYTHON = (3, 11)
+NEEDED_GIB = 6
+# No hub, no telemetry: everything that a command here uses is in the project or in the lock files.
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def fail(message: str) -> NoReturn:
+    sys.exit(f"error: {message}")
+
+
+def say(message: str) -> None:
+    print(f"== {message}", flush=True)
+
+
+def run(*command: str | Path, check: bool = True, cwd: Path = ROOT, **environment: str) -> int:
+    """Run a command in the foreground, offline; a failure ends this program with its exit code."""
+    settings = {**os.environ, **OFFLINE, "PYTHONUNBUFFERED": "1", **environment}
+    code = subprocess.run([str(each) for each in command], cwd=cwd, env=settings).returncode
+    if check and code:
+        sys.exit(code if code > 0 else 1)
+    return code
+
+
+# --- environments ---------------------------------------------------------------------------
+
+
+def base_python() -> str:
+    """A Python 3.11: the only version that Blender's wheels and the lock files are made for."""
+    if sys.version_info[:2] == PYTHON:
+        return sys.executable
+    found = shutil.which("python3.11")
+    if not found:
+        fail(
+            f"Python 3.11 is needed (this is {sys.version_info[0]}.{sys.version_info[1]}): "
+            "install it, then run `python3.11 build.py …`."
+        )
+    return found
+
+
+def environment(name: str, locks: list[str]) -> Path:
+    """The Python of the virtual environment `name`, made or brought up to its lock files."""
+    folder = ENVIRONMENTS / name
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = folder / "lock.sha256"
+    wanted = hashlib.sha256(b"".join((ROOT / lock).read_bytes() for lock in locks)).hexdigest()
+    if stamp.is_file() and stamp.read_text() == wanted and python.is_file():
+        return python
+    free = shutil.disk_usage(ROOT).free / 2**30
+    if free < NEEDED_GIB:
+        fail(f"{ROOT} has {free:.1f} GiB free, {NEEDED_GIB} are needed: make room, then run again.")
+    say(f"installing the environment '{name}' from {', '.join(locks)} into {folder}")
+    began = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    if subprocess.run([base_python(), "-m", "venv", str(folder)]).returncode:
+        fail(
+            "Python could not make a virtual environment: install its venv module (python3.11-venv)."
+        )
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for lock in locks:
+        install += ["-r", str(ROOT / lock)]
+    pip = subprocess.run(install, capture_output=True, text=True)
+    if pip.returncode:
+        print(pip.stderr[-3000:], file=sys.stderr)
+        if "No space left" in pip.stderr:
+            fail("the disk is full: make room, then run again.")
+        if "Connection" in pip.stderr or "Temporary failure" in pip.stderr:
+            fail("the package index cannot be reached: check the network, then run again.")
+        fail(f"pip could not install {', '.join(locks)}; its words are above.")
+    stamp.write_text(wanted)
+    say(f"'{name}' is ready ({time.monotonic() - began:.0f} s)")
+    return python
+
+
+def backend_python() -> Path:
+    return environment("backend", ["backend.lock", "test.lock"])
+
+
+def blender_python() -> Path:
+    return environment("blender", ["blender.lock"])
+
+
+# --- commands -------------------------------------------------------------------------------
+
+
+def setup() -> None:
+    backend_python()
+    blender_python()
+    say("both environments are ready")
+
+
+def demo(out: Path, profile: str) -> None:
+    """Bake, train, restyle and apply on the sample T-shirt, then write the report."""
+    backend, blender = backend_python(), blender_python()
+    out = out.resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{out} cannot be made ({error.strerror}): choose another folder with --out.")
+    if not os.access(out, os.W_OK):
+        fail(f"{out} cannot be written to: choose another folder with --out.")
+    began = time.monotonic()
+    samples = ROOT / "blender_addon" / "samples"
+    say(f"the main job: sample T-shirt, sample photo, profile {profile}; results in {out}")
+    run(
+        blender, "-m", "blender_addon.headless", "run",
+        "--garment", samples / "tshirt.blend",
+        "--reference", samples / "reference.png",
+        "--profile", profile,
+        "--exaggeration", "3",
+        "--render", "--out", out,
+        STITCHWORK_BACKEND_PYTHON=str(backend),
+    )  # fmt: skip
+    run(
+        backend,
+        "-m",
+        "backend",
+        "report",
+        "--manifest",
+        out / "manifest.json",
+        "--out",
+        out / "report.html",
+    )
+    say(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+    for name in (
+        "before.png", "after.png", "closeup.png", "texture_before.png", "texture_after.png",
+        "garment.blend", "style", "report.html",
+    ):  # fmt: skip
+        print(f"   {out / name}")
+
+
+def test(arguments: list[str]) -> None:
+    """Ruff, mypy, then pytest: the backend's and the whole job's tests, and those inside Blender."""
+    backend, blender = backend_python(), blender_python()
+    paths = [each for each in arguments if (ROOT / each.split("::")[0]).exists()]
+    options = [each for each in arguments if each not in paths]
+    settings = {
+        "STITCHWORK_BACKEND_PYTHON": str(backend),
+        "STITCHWORK_BLENDER_PYTHON": str(blender),
+    }
+    codes = []
+    if not paths:
+        codes += [
+            run(backend, "-m", "ruff", "check", ".", check=False),
+            run(backend, "-m", "ruff", "format", "--check", ".", check=False),
+            run(backend, "-m", "mypy", "backend", "blender_addon", "build.py", check=False),
+        ]
+        paths = ["tests/backend", "tests/addon", "tests/end_to_end"]
+    for python, inside in ((blender, True), (backend, False)):
+        chosen = [each for each in paths if each.strip("./").startswith("tests/addon") == inside]
+        if chosen:
+            say(f"pytest {' '.join(chosen)} ({'in Blender' if inside else 'backend'})")
+            code = run(python, "-m", "pytest", *chosen, *options, check=False, **settings)
+            # Exit code 5: the options left no test of this side.
+            codes.append(0 if code == 5 and options else code)
+    if any(codes):
+        fail("some checks failed; see above.")
+    say("all checks passed")
+
+
+def package() -> None:
+    """The extension zip with the backend's wheel inside, and a static repository to host."""
+    backend, blender = backend_python(), blender_python()
+    source, repository = BUILD / "extension", BUILD / "repository"
+    for folder in (source, repository):
+        shutil.rmtree(folder, ignore_errors=True)
+    repository.mkdir(parents=True)
+    shutil.copytree(
+        ROOT / "blender_addon", source, ignore=shutil.ignore_patterns("__pycache__", "*.blend1")
+    )
+    say("building the backend's wheel")
+    run(
+        backend, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+        "--wheel-dir", source / "dist", ROOT,
+    )  # fmt: skip
+    shutil.copy(ROOT / "backend.lock", source / "dist")
+    shutil.copy(ROOT / "LICENSE", source)
+    tool = blender_extension_tool(blender)
+    say("building and validating the extension")
+    run(*tool, "build", "--source-dir", source, "--output-dir", repository)
+    (archive,) = repository.glob("*.zip")
+    run(*tool, "validate", archive)
+    say("generating the static repository")
+    run(*tool, "server-generate", "--repo-dir", repository, "--html")
+    print(
+        f"   {archive} ({archive.stat().st_size / 2**20:.0f} MiB)\n   {repository / 'index.json'}"
+    )
+
+
+def blender_extension_tool(blender: Path) -> list[str | Path]:
+    """Blender's own extension command: the desktop program's, or the same script in the wheel."""
+    program = os.environ.get("BLENDER") or shutil.which("blender")
+    if program:
+        return [program, "--command", "extension"]
+    (script,) = (blender.parents[1]).glob("**/bl_pkg/cli/blender_ext.py")
+    return [blender, script]
+
+
+def bench(arguments: list[str]) -> None:
+    run(backend_python(), "-m", "backend", "bench", *arguments)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="build.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("setup", help="make both environments from the lock files")
+    demo_options = commands.add_parser("demo", help="the main job on the project's samples")
+    demo_options.add_argument("--out", type=Path, default=ROOT / "demo", help="folder for results")
+    demo_options.add_argument("--profile", default="starter", choices=("starter", "sdxl"))
+    commands.add_parser("test", help="ruff, mypy and all tests; further arguments go to pytest")
+    commands.add_parser("package", help="extension zip and static extension repository")
+    commands.add_parser("bench", help="timings; further arguments go to the benchmark")
+    options, rest = parser.parse_known_args()
+    if rest and options.command not in ("test", "bench"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    match options.command:
+        case "setup":
+            setup()
+        case "demo":
+            demo(options.out, options.profile)
+        case "test":
+            test(rest)
+        case "package":
+            package()
+        case "bench":
+            bench(rest)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
