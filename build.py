@@ -43,10 +43,10 @@ def say(message: str) -> None:
     print(f"== {message}", flush=True)
 
 
-def run(*command: str | Path, check: bool = True, cwd: Path = ROOT, **environment: str) -> int:
+def run(*command: str | Path, check: bool = True, variables: dict[str, str] | None = None) -> int:
     """Run a command in the foreground, offline; a failure ends this program with its exit code."""
-    settings = {**os.environ, **OFFLINE, "PYTHONUNBUFFERED": "1", **environment}
-    code = subprocess.run([str(each) for each in command], cwd=cwd, env=settings).returncode
+    settings = {**os.environ, **OFFLINE, "PYTHONUNBUFFERED": "1", **(variables or {})}
+    code = subprocess.run([str(each) for each in command], cwd=ROOT, env=settings).returncode
     if check and code:
         sys.exit(code if code > 0 else 1)
     return code
@@ -84,7 +84,7 @@ def environment(name: str, locks: list[str]) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     if subprocess.run([base_python(), "-m", "venv", str(folder)]).returncode:
         fail(
-            "Python could not make a virtual environment: install its venv module (python3.11-venv)."
+            "Python could not make a virtual environment: install its venv module, then run again."
         )
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for lock in locks:
@@ -139,7 +139,7 @@ def demo(out: Path, profile: str) -> None:
         "--profile", profile,
         "--exaggeration", "3",
         "--render", "--out", out,
-        STITCHWORK_BACKEND_PYTHON=str(backend),
+        variables={"STITCHWORK_BACKEND_PYTHON": str(backend)},
     )  # fmt: skip
     run(
         backend,
@@ -160,7 +160,7 @@ def demo(out: Path, profile: str) -> None:
 
 
 def test(arguments: list[str]) -> None:
-    """Ruff, mypy, then pytest: the backend's and the whole job's tests, and those inside Blender."""
+    """Ruff, mypy, then pytest: tests inside Blender, then the backend's and the whole job's."""
     backend, blender = backend_python(), blender_python()
     paths = [each for each in arguments if (ROOT / each.split("::")[0]).exists()]
     options = [each for each in arguments if each not in paths]
@@ -180,7 +180,7 @@ def test(arguments: list[str]) -> None:
         chosen = [each for each in paths if each.strip("./").startswith("tests/addon") == inside]
         if chosen:
             say(f"pytest {' '.join(chosen)} ({'in Blender' if inside else 'backend'})")
-            code = run(python, "-m", "pytest", *chosen, *options, check=False, **settings)
+            code = run(python, "-m", "pytest", *chosen, *options, check=False, variables=settings)
             # Exit code 5: the options left no test of this side.
             codes.append(0 if code == 5 and options else code)
     if any(codes):
