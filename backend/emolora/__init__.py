@@ -1,0 +1,1 @@
+"""Learning a style from one pair: two-stage contrastive LoRA with prompt routing."""

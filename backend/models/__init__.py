@@ -1,0 +1,1 @@
+"""What a base model is: profiles (settings) and loading (networks)."""
