@@ -1,0 +1,1 @@
+"""How the shipped starter model is made: data, architecture and training (a backend door)."""
