@@ -1,0 +1,1 @@
+"""Ground floor: reading, measuring and segmenting images with numpy, Pillow and OpenCV only."""

@@ -1,0 +1,222 @@
+"""Reads any image a user may give, safely, and writes PNG files atomically."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import warnings
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from backend.errors import InputError, ResourceError
+
+__all__ = [
+    "MAX_SIDE",
+    "MIN_REFERENCE_SIDE",
+    "read_mask",
+    "read_reference",
+    "read_rgba",
+    "write_png",
+]
+
+MAX_SIDE = 16_384
+MIN_REFERENCE_SIDE = 128
+# A photo whose lightness and colour vary less than this (in [0, 1]) shows nothing but sensor noise.
+MIN_CONTRAST = 0.02
+
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+
+
+def _shrink_remedy() -> str:
+    return f"Shrink it to at most {MAX_SIDE} pixels a side and {_max_pixels() // 10**6} megapixels."
+
+
+def _max_pixels() -> int:
+    return Image.MAX_IMAGE_PIXELS or 89_478_485
+
+
+def _open(path: Path) -> Image.Image:
+    """The first frame, decoded, upright and in sRGB; still in the file's own mode."""
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file.", "Check the path.")
+    if not path.is_file():
+        raise InputError(f"{path}: this is not a file.", "Give the path of an image file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # Damaged metadata is the file's problem, not the reader's.
+            warnings.filterwarnings("ignore", category=UserWarning)
+            image: Image.Image = Image.open(path)
+            if max(image.size) > MAX_SIDE or image.width * image.height > _max_pixels():
+                raise InputError(
+                    f"{path}: {image.width} × {image.height} pixels are too many.", _shrink_remedy()
+                )
+            if min(image.size) < 1:
+                raise InputError(f"{path}: the image has no pixels.", "Save it again.")
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: the image has too many pixels.", _shrink_remedy()) from error
+    except PermissionError as error:
+        raise InputError(f"{path}: the file may not be read.", "Allow reading it.") from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path}: this is not an image that can be read.",
+            "Save it as PNG or JPEG.",
+        ) from error
+    except _DECODING_ERRORS as error:
+        raise InputError(
+            f"{path}: the image is damaged or cut off.",
+            "Copy it again from its source, or save it again as PNG.",
+        ) from error
+    return _to_srgb(image)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Phones embed wide-gamut profiles; a profile that cannot be applied is left aside."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "CMYK", "RGBA"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        converted = ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), outputMode=mode
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return converted or image
+
+
+def _as_float(image: Image.Image) -> NDArray[np.float32]:
+    """Float RGBA of any Pillow mode, (H, W, 4) in [0, 1]."""
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = np.asarray(image, dtype=np.float32)
+        peak = float(np.nanmax(grey)) if grey.size else 0.0
+        if image.mode.startswith("I;16"):
+            scale = 65535.0
+        else:
+            scale = next((s for s in (1.0, 255.0, 65535.0) if peak <= s), max(peak, 1.0))
+        grey = np.clip(np.nan_to_num(grey) / scale, 0.0, 1.0)
+        return np.dstack([grey, grey, grey, np.ones_like(grey)]).astype(np.float32)
+    rgba = image.convert("RGBA")
+    return np.asarray(rgba, dtype=np.float32) / np.float32(255.0)
+
+
+def _reduced(image: Image.Image, max_side: int | None) -> Image.Image:
+    if max_side is None or max(image.size) <= max_side:
+        return image
+    if image.mode in ("P", "1"):
+        image = image.convert("RGBA")
+    scale = max_side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BOX if image.mode.startswith("I;") else 1)
+
+
+def read_rgba(path: str | Path, *, max_side: int | None = None) -> NDArray[np.float32]:
+    """Read an image upright as sRGB with alpha.
+
+    Handles EXIF rotation, CMYK, palettes, 16 bits, alpha, embedded colour profiles, animations
+    (first frame).
+
+    Args:
+        max_side: shrink so that the longer side has at most this many pixels.
+
+    Returns:
+        (H, W, 4) float32 in [0, 1]; alpha is 1 where the file has none.
+
+    Raises:
+        InputError: missing, not an image, damaged, without pixels or too large.
+    """
+    return _as_float(_reduced(_open(Path(path)), max_side))
+
+
+def read_reference(path: str | Path, *, max_side: int = 2048) -> NDArray[np.float32]:
+    """Read a photo of an embroidery over white, and refuse one that can show none.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        InputError: as `read_rgba`; under 128 pixels a side; or all of one colour.
+    """
+    rgba = read_rgba(path, max_side=max_side)
+    height, width = rgba.shape[:2]
+    if min(height, width) < MIN_REFERENCE_SIDE:
+        raise InputError(
+            f"{path}: {width} × {height} pixels are too few to show stitches.",
+            f"Give a photo of at least {MIN_REFERENCE_SIDE} pixels a side.",
+        )
+    rgb = rgba[..., :3] * rgba[..., 3:] + (1.0 - rgba[..., 3:])
+    low, high = np.percentile(rgb, (0.5, 99.5), axis=(0, 1))
+    if float((high - low).max()) < MIN_CONTRAST:
+        raise InputError(
+            f"{path}: the photo is all of one colour and shows no embroidery.",
+            "Give a sharp photo that shows the stitches.",
+        )
+    return rgb.astype(np.float32)
+
+
+def read_mask(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
+    """Read a mask: its alpha where that varies, else its lightness.
+
+    Args:
+        size: (height, width) the mask must have; another size is scaled to it.
+
+    Returns:
+        (H, W) float32 in [0, 1], 1 where selected.
+
+    Raises:
+        InputError: as `read_rgba`.
+    """
+    image = _open(Path(path))
+    if size is not None and (image.height, image.width) != size:
+        if image.mode in ("P", "1"):
+            image = image.convert("RGBA")
+        image = image.resize((size[1], size[0]), Image.Resampling.BOX)
+    rgba = _as_float(image)
+    if float(rgba[..., 3].min()) < 1.0:
+        return np.ascontiguousarray(rgba[..., 3])
+    mask: NDArray[np.float32] = rgba[..., :3].mean(axis=-1, dtype=np.float32)
+    return mask
+
+
+def to_bytes(image: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Eight-bit values of an image in [0, 1]; exact inverse of reading eight bits."""
+    if image.dtype == np.uint8:
+        return image  # type: ignore[return-value]
+    return np.round(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def write_png(path: str | Path, image: NDArray[np.floating] | NDArray[np.uint8]) -> None:
+    """Write an 8-bit PNG in one step: readers see the old file or the whole new one.
+
+    Args:
+        image: (H, W), (H, W, 3) or (H, W, 4), float in [0, 1] or uint8.
+
+    Raises:
+        ResourceError: the folder is missing or read-only, or the disk is full.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            Image.fromarray(to_bytes(image)).save(stream, format="PNG", compress_level=4)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise ResourceError(
+            f"{path}: the image cannot be written ({error.strerror or error}).",
+            "Choose a folder that exists, may be written to and has free space.",
+        ) from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)

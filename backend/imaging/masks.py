@@ -1,0 +1,59 @@
+"""Masks: cleaning, feathering, and colours under what they leave out."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["bounding_box", "extend_colours", "feather", "remove_specks"]
+
+
+def bounding_box(mask: NDArray[np.floating] | NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) around what is selected, ends exclusive; all zero if nothing is."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def remove_specks(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
+    """Drop islands and fill holes of fewer than `smallest` pixels."""
+    clean = mask.astype(np.uint8)
+    for value in (1, 0):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(
+            (clean == value).astype(np.uint8), connectivity=8 if value else 4
+        )
+        small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < smallest)
+        drop = np.zeros(count, dtype=bool)
+        drop[small[small > 0]] = True
+        clean[drop[labels]] = 1 - value
+    return clean.astype(bool)
+
+
+def feather(mask: NDArray[np.floating], pixels: float) -> NDArray[np.float32]:
+    """Soften a mask inwards only: 0 stays 0, and 1 is reached about `pixels` inside."""
+    inside = np.pad((mask > 0.0).astype(np.uint8), 1, mode="edge")
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    ramp = np.clip(distance / max(pixels, 1e-6), 0.0, 1.0)
+    return (np.asarray(mask, dtype=np.float32) * ramp).astype(np.float32)
+
+
+def extend_colours(rgb: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Give every pixel that is not `known` the colour of its nearest known pixel.
+
+    So that blurs and convolutions near a transparent edge see no foreign colour.
+
+    Args:
+        rgb: (H, W, C).
+        known: (H, W).
+    """
+    image = np.asarray(rgb, dtype=np.float32)
+    if known.all() or not known.any():
+        return image
+    _, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((int(labels.max()) + 1, image.shape[2]), dtype=np.float32)
+    colours[labels[known]] = image[known]
+    return np.where(known[..., None], image, colours[labels]).astype(np.float32)
