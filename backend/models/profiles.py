@@ -214,7 +214,7 @@ class Profile:
     )
     window: int = _setting(1024, "side of the square the UNet was trained on, pixels")
     cpu_dtype: str = _setting("float32", "arithmetic on a CPU")
-    gpu_dtype: str = _setting("float16", "arithmetic on a GPU")
+    gpu_dtype: str = _setting("bfloat16", "arithmetic on a GPU")
     memory_gib: float = _setting(12.0, "memory that training needs, GiB")
     subject: str = _setting("motif", "subject of the prompts if the user names none")
     design_prompt: str = _setting("a {subject}", "prompt of a design")

@@ -1,0 +1,153 @@
+"""One call of the UNet, with or without ControlNets, and the noise schedule around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from backend.models.loading import Models, TextEmbedding
+
+__all__ = ["Controls", "add_noise", "ddim_step", "noise_target", "predict", "timesteps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """Conditions of the two ControlNets; a scale of 0 leaves its ControlNet out.
+
+    Attributes:
+        canny: edges, (B, 3, H, W) in {0, 1}.
+        tile: blurred picture, (B, 3, H, W) in [0, 1].
+    """
+
+    canny: torch.Tensor
+    tile: torch.Tensor
+    canny_scale: float
+    tile_scale: float
+
+    def __getitem__(self, rows: Any) -> Controls:
+        return replace(self, canny=self.canny[rows], tile=self.tile[rows])
+
+    def expand(self, batch: int) -> Controls:
+        """The one picture's conditions, `batch` times."""
+        return replace(
+            self,
+            canny=self.canny.expand(batch, -1, -1, -1),
+            tile=self.tile.expand(batch, -1, -1, -1),
+        )
+
+
+def predict(
+    models: Models,
+    latents: torch.Tensor,
+    timestep: torch.Tensor | int,
+    text: TextEmbedding,
+    controls: Controls | None = None,
+) -> torch.Tensor:
+    """The UNet's output for noisy latents; no gradient goes into the ControlNets.
+
+    Args:
+        latents: (B, C, h, w), z_t.
+        timestep: one for all rows, or (B,).
+        text: of the same batch.
+        controls: of the same batch, or None.
+
+    Returns:
+        (B, C, h, w): ε, or v where the base predicts velocity.
+    """
+    batch, _, height, width = latents.shape
+    added = {
+        "text_embeds": text.pooled,
+        "time_ids": models.time_ids(batch, height * models.factor, width * models.factor),
+    }
+    latents = latents.to(models.dtype)
+    down: list[torch.Tensor] | None = None
+    middle: torch.Tensor | None = None
+    if controls is not None:
+        with torch.no_grad():
+            for network, picture, scale in (
+                (models.controlnet_canny, controls.canny, controls.canny_scale),
+                (models.controlnet_tile, controls.tile, controls.tile_scale),
+            ):
+                if scale == 0.0:
+                    continue
+                skips, bottom = network(
+                    latents,
+                    timestep,
+                    encoder_hidden_states=text.hidden,
+                    controlnet_cond=picture.to(models.dtype),
+                    conditioning_scale=scale,
+                    added_cond_kwargs=added,
+                    return_dict=False,
+                )
+                down = list(skips) if down is None else [a + b for a, b in zip(down, skips)]
+                middle = bottom if middle is None else middle + bottom
+    output: torch.Tensor = models.unet(
+        latents,
+        timestep,
+        encoder_hidden_states=text.hidden,
+        added_cond_kwargs=added,
+        down_block_additional_residuals=None if down is None else tuple(down),
+        mid_block_additional_residual=middle,
+        return_dict=False,
+    )[0]
+    return output
+
+
+def add_noise(
+    models: Models, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor | int
+) -> torch.Tensor:
+    """z_t = √ᾱ_t z_0 + √(1-ᾱ_t) ε, computed in float32."""
+    alpha = _alpha(models, timestep)
+    noisy = alpha.sqrt() * latents.float() + (1.0 - alpha).sqrt() * noise.float()
+    return noisy.to(models.dtype)
+
+
+def noise_target(
+    models: Models, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor | int
+) -> torch.Tensor:
+    """What the UNet should say: ε, or v = √ᾱ ε - √(1-ᾱ) z_0 for a velocity model."""
+    if models.scheduler.config.prediction_type == "epsilon":
+        return noise.float()
+    alpha = _alpha(models, timestep)
+    return alpha.sqrt() * noise.float() - (1.0 - alpha).sqrt() * latents.float()
+
+
+def timesteps(models: Models, steps: int) -> list[int]:
+    """`steps` timesteps from noisy to clean, evenly spaced up to T-1 (trailing spacing)."""
+    total = models.alphas().shape[0]
+    return [round(total * (steps - i) / steps) - 1 for i in range(steps)]
+
+
+def ddim_step(
+    models: Models,
+    latents: torch.Tensor,
+    output: torch.Tensor,
+    here: int,
+    there: int,
+) -> torch.Tensor:
+    """The deterministic DDIM step from timestep `here` to `there`, either way along the schedule.
+
+    Source: Song, Meng, Ermon, "Denoising Diffusion Implicit Models", 2021, equation 12, σ = 0.
+
+    Args:
+        output: of `predict` at `here`.
+        there: a timestep, or -1 for the clean end.
+    """
+    a, b = _alpha(models, here), _alpha(models, there)
+    z, out = latents.float(), output.float()
+    if models.scheduler.config.prediction_type == "epsilon":
+        noise, clean = out, (z - (1.0 - a).sqrt() * out) / a.sqrt()
+    else:
+        clean = a.sqrt() * z - (1.0 - a).sqrt() * out
+        noise = a.sqrt() * out + (1.0 - a).sqrt() * z
+    return (b.sqrt() * clean + (1.0 - b).sqrt() * noise).to(models.dtype)
+
+
+def _alpha(models: Models, timestep: torch.Tensor | int) -> torch.Tensor:
+    """ᾱ_t shaped to multiply latents; 1 at the clean end, t = -1."""
+    table = models.alphas()
+    if isinstance(timestep, int):
+        return table[timestep] if timestep >= 0 else torch.ones((), device=table.device)
+    return table[timestep.to(table.device)].reshape(-1, 1, 1, 1)
