@@ -9,7 +9,7 @@ import torch
 
 from backend.models.loading import Models, TextEmbedding
 
-__all__ = ["Controls", "add_noise", "ddim_step", "noise_target", "predict", "timesteps"]
+__all__ = ["Controls", "add_noise", "ddim_step", "noise_of", "noise_target", "predict", "timesteps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,29 +120,30 @@ def timesteps(models: Models, steps: int) -> list[int]:
     return [round(total * (steps - i) / steps) - 1 for i in range(steps)]
 
 
+def noise_of(
+    models: Models, latents: torch.Tensor, output: torch.Tensor, timestep: torch.Tensor | int
+) -> torch.Tensor:
+    """ε, float32, in the UNet's output for z_t, whatever it predicts."""
+    if models.scheduler.config.prediction_type == "epsilon":
+        return output.float()
+    alpha = _alpha(models, timestep)
+    return alpha.sqrt() * output.float() + (1.0 - alpha).sqrt() * latents.float()
+
+
 def ddim_step(
-    models: Models,
-    latents: torch.Tensor,
-    output: torch.Tensor,
-    here: int,
-    there: int,
+    models: Models, latents: torch.Tensor, noise: torch.Tensor, here: int, there: int
 ) -> torch.Tensor:
     """The deterministic DDIM step from timestep `here` to `there`, either way along the schedule.
 
     Source: Song, Meng, Ermon, "Denoising Diffusion Implicit Models", 2021, equation 12, σ = 0.
 
     Args:
-        output: of `predict` at `here`.
-        there: a timestep, or -1 for the clean end.
+        noise: ε, of `noise_of`.
+        here, there: timesteps; -1 is the clean end.
     """
     a, b = _alpha(models, here), _alpha(models, there)
-    z, out = latents.float(), output.float()
-    if models.scheduler.config.prediction_type == "epsilon":
-        noise, clean = out, (z - (1.0 - a).sqrt() * out) / a.sqrt()
-    else:
-        clean = a.sqrt() * z - (1.0 - a).sqrt() * out
-        noise = a.sqrt() * out + (1.0 - a).sqrt() * z
-    return (b.sqrt() * clean + (1.0 - b).sqrt() * noise).to(models.dtype)
+    clean = (latents.float() - (1.0 - a).sqrt() * noise.float()) / a.sqrt()
+    return (b.sqrt() * clean + (1.0 - b).sqrt() * noise.float()).to(models.dtype)
 
 
 def _alpha(models: Models, timestep: torch.Tensor | int) -> torch.Tensor:

@@ -1,0 +1,198 @@
+"""Which attention blocks carry the style (paper, section 3.1).
+
+Both images of the pair are inverted and denoised side by side; every self-attention layer's output
+F = f_o(softmax(QKᵀ/√d)V) is compared between them. Near 1: the block says the same of both, so it
+carries content. Lowest, above all late in denoising: style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from backend.emolora.adapter import attention_blocks
+from backend.emolora.inversion import invert
+from backend.errors import InputError
+from backend.models.loading import Models, TextEmbedding
+from backend.models.prediction import Controls, ddim_step, noise_of, predict, timesteps
+from backend.models.profiles import PAPER_BLOCKS, BlockSettings
+
+__all__ = ["Recorder", "choose", "measure", "named", "plot", "recording", "segment_of"]
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Sums cosine similarities of row 0's features to the other rows', by block and segment.
+
+    Attributes:
+        segment: the segment that passes now count for; set it before each pass.
+        rows: how many rows, the first included, are compared; further ones are left out.
+    """
+
+    blocks: tuple[str, ...]
+    total: torch.Tensor
+    count: torch.Tensor
+    rows: int
+    segment: int = 0
+
+    def add(self, block: int, features: torch.Tensor) -> None:
+        """Take in one layer's features (B, N, C): per place cosines, averaged over places."""
+        values = features[: self.rows].detach().float()
+        cosine = torch.nn.functional.cosine_similarity(values[:1], values[1:], dim=-1)
+        self.total[:, block, self.segment] += cosine.mean(dim=-1).to(self.total)
+        self.count[block, self.segment] += 1
+
+    def similarities(self) -> torch.Tensor:
+        """(rows - 1, blocks, segments); NaN where no pass was seen."""
+        return self.total / self.count
+
+
+@contextmanager
+def recording(models: Models, *, rows: int, segments: int) -> Iterator[Recorder]:
+    """Within, passes of the UNet feed the recorder."""
+    blocks = attention_blocks(models)
+    recorder = Recorder(
+        blocks=blocks,
+        total=torch.zeros(rows - 1, len(blocks), segments, dtype=torch.float64),
+        count=torch.zeros(len(blocks), segments, dtype=torch.float64),
+        rows=rows,
+    )
+    handles = []
+    for index, block in enumerate(blocks):
+        for name, module in models.unet.get_submodule(block).named_modules():
+            if name.endswith(".attn1"):
+
+                def hook(_m: object, _a: object, output: torch.Tensor, index: int = index) -> None:
+                    recorder.add(index, output)
+
+                handles.append(module.register_forward_hook(hook))
+    try:
+        yield recorder
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def segment_of(step: int, steps: int, segments: int) -> int:
+    """The segment, 0 (noisy) to segments - 1 (clean), of a denoising step."""
+    return min(step * segments // steps, segments - 1)
+
+
+@torch.no_grad()
+def measure(
+    models: Models,
+    design: torch.Tensor,
+    embroidery: torch.Tensor,
+    text: TextEmbedding,
+    settings: BlockSettings,
+    controls: Controls | None = None,
+) -> Iterator[NDArray[np.float64] | None]:
+    """Similarity of the pair's self-attention features.
+
+    Args:
+        design, embroidery: latents (1, C, h, w).
+        text: of one row, used for both images, so that words make no difference.
+
+    Yields:
+        None after the inversion and after each denoising step; at last the table
+        (blocks, segments).
+    """
+    both, words = torch.cat([design, embroidery]), text.expand(2)
+    conditions = None if controls is None else controls.expand(2)
+    iterations = settings.renoise_iterations if settings.inversion == "renoise" else 0
+    trajectory = invert(
+        models, both, words, steps=settings.steps, iterations=iterations, controls=conditions
+    )
+    yield None
+    schedule = timesteps(models, settings.steps)
+    current = trajectory[schedule[0]]
+    with recording(models, rows=2, segments=settings.segments) as recorder:
+        for step, (here, there) in enumerate(zip(schedule, [*schedule[1:], -1])):
+            recorder.segment = segment_of(step, settings.steps, settings.segments)
+            output = predict(models, current, here, words, conditions)
+            noise = noise_of(models, current, output, here)
+            current = ddim_step(models, current, noise, here, there)
+            yield None
+    yield recorder.similarities()[0].numpy()
+
+
+def choose(
+    table: NDArray[np.float64], blocks: Sequence[str], settings: BlockSettings
+) -> tuple[str, ...]:
+    """The automatic rule: blocks whose late similarity is statistically low.
+
+    A block counts as style if its mean over the late segments lies `threshold` standard deviations
+    below the mean of all blocks; at least and at most so many as the settings say, lowest first.
+
+    Args:
+        table: (blocks, segments).
+    """
+    late = table[:, settings.late :].mean(axis=1)
+    limit = late.mean() - settings.threshold * late.std()
+    order = np.argsort(late, kind="stable")
+    count = int(np.clip((late < limit).sum(), settings.at_least, settings.at_most))
+    chosen = set(order[:count].tolist())
+    return tuple(block for index, block in enumerate(blocks) if index in chosen)
+
+
+def named(choice: str, models: Models) -> tuple[str, ...] | None:
+    """Blocks of a user's choice: "paper", "all", or names joined by commas; None for "auto".
+
+    Raises:
+        InputError: a name the base model does not have.
+    """
+    blocks = attention_blocks(models)
+    if choice == "auto":
+        return PAPER_BLOCKS if models.profile.blocks.automatic == "paper" else None
+    if choice == "paper":
+        return PAPER_BLOCKS
+    if choice == "all":
+        return blocks
+    wanted = {name.strip() for name in choice.split(",") if name.strip()}
+    unknown = sorted(wanted - set(blocks))
+    if unknown or not wanted:
+        raise InputError(
+            f"blocks: the base model has no {', '.join(unknown) or 'block without a name'}.",
+            f"Use auto, paper, all, or names out of: {', '.join(blocks)}.",
+        )
+    return tuple(block for block in blocks if block in wanted)
+
+
+def plot(
+    table: NDArray[np.float64], blocks: Sequence[str], chosen: Sequence[str]
+) -> NDArray[np.float32]:
+    """Picture of the similarities: a row a block, a column a segment, style blocks marked.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+    """
+    cell, left, top = (56, 26), 250, 34
+    width, height = left + cell[0] * table.shape[1] + 10, top + cell[1] * len(blocks) + 10
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(14)
+    draw.text((8, 8), "similarity, noisy to clean", fill="black", font=font)
+    low, high = float(np.nanmin(table)), float(np.nanmax(table))
+    for column in range(table.shape[1]):
+        draw.text((left + column * cell[0] + 22, 8), str(column), fill="black", font=font)
+    for row, block in enumerate(blocks):
+        y = top + row * cell[1]
+        mark = "> " if block in chosen else "   "
+        draw.text(
+            (8, y + 4), mark + block, fill="#b3123f" if mark[0] == ">" else "black", font=font
+        )
+        for column, value in enumerate(table[row]):
+            share = (value - low) / (high - low) if high > low else 1.0
+            colour = tuple(
+                round(a + (b - a) * share) for a, b in zip((200, 40, 80), (245, 245, 245))
+            )
+            x = left + column * cell[0]
+            draw.rectangle((x, y, x + cell[0] - 2, y + cell[1] - 2), fill=colour)
+            draw.text((x + 10, y + 4), f"{value:.2f}", fill="black", font=font)
+    return np.asarray(image, dtype=np.float32) / np.float32(255.0)
