@@ -1,0 +1,228 @@
+"""The add-on's one connection: which backend, which jobs, and what they came to.
+
+Knows nothing of Blender. `step` takes one short look and never waits, so the panel's timer and the
+headless loop drive the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from .client import Client, Endpoint, LinkError, Unreachable
+from .jobs import Job, JobState, JobStatus, Progress, Result
+from .locate import Backend
+from .process import BackendProcess
+
+__all__ = ["Outcome", "Phase", "Session", "Task"]
+
+# Blender sees the service answer within milliseconds; a machine deep in training may take longer.
+PATIENT_LOOKS = 40
+
+
+class Phase(StrEnum):
+    """Where the backend stands, as the panel shows it."""
+
+    OFF = "off"
+    STARTING = "starting"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Task:
+    """A job and what follows it.
+
+    Attributes:
+        title: in a designer's words, such as "Training the style".
+        finish: takes the result, uses it, and says in words what it did.
+    """
+
+    title: str
+    job: Job
+    finish: Callable[[Result], str]
+    id: str = ""
+    status: JobStatus | None = None
+    cancelled: bool = False
+
+    @property
+    def progress(self) -> Progress | None:
+        return self.status.progress if self.status else None
+
+    @property
+    def waiting(self) -> bool:
+        """Not begun: the backend is starting, or works on an earlier job."""
+        return self.status is None or self.status.state is JobState.QUEUED
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a task ended: with a result, with an error, or cancelled (neither)."""
+
+    task: Task
+    result: Result | None = None
+    error: LinkError | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    """At most one backend, and the tasks given to it in order."""
+
+    tasks: list[Task] = field(default_factory=list)
+    version: str = ""
+    origin: str = ""
+    failure: LinkError | None = None
+    roots: list[Path] = field(default_factory=list)
+    _process: BackendProcess | None = None
+    _client: Client | None = None
+    _missed: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        if self._process is not None and not self._process.running:
+            return Phase.FAILED
+        if self._client is not None:
+            return Phase.READY
+        if self._process is not None:
+            return Phase.STARTING
+        return Phase.FAILED if self.failure else Phase.OFF
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to watch."""
+        return bool(self.tasks) or self.phase is Phase.STARTING
+
+    @property
+    def owned(self) -> bool:
+        """Whether the backend was started here (and so ends here)."""
+        return self._process is not None
+
+    def start(self, backend: Backend, *, roots: list[Path], parent: int, log: Path) -> None:
+        """Start a backend unless one is starting or ready; `step` sees it become ready."""
+        if self.phase in (Phase.READY, Phase.STARTING):
+            return
+        self.stop()
+        self.failure = None
+        self.origin, self.roots = backend.origin, roots
+        self._process = BackendProcess(
+            backend.command(roots, parent), log=log, variables=backend.variables()
+        )
+
+    def attach(self, endpoint: Endpoint) -> None:
+        """Use a backend that runs already; raises a LinkError when it does not fit."""
+        client = Client(endpoint)
+        hello = client.hello()
+        self.stop()
+        self.failure = None
+        self._client, self.version, self.origin = client, hello.version, endpoint.url
+        self.roots = []
+
+    def stop(self) -> None:
+        """End the backend that was started here, or let go of one that was not."""
+        process, self._process, self._client = self._process, None, None
+        self._missed = 0
+        if process is not None:
+            process.stop()
+
+    def submit(self, task: Task) -> None:
+        """Queue a task; it is sent as soon as the backend is ready.
+
+        Raises:
+            LinkError: no backend is running, or it refuses the job.
+        """
+        if self.phase is Phase.READY:
+            self._send(task)
+        elif self.phase is not Phase.STARTING:
+            raise LinkError("The backend is not running.", "Start it first.")
+        self.tasks.append(task)
+
+    def cancel(self, task: Task) -> None:
+        """Ask for the end of a task; `step` reports it when the backend has obeyed."""
+        task.cancelled = True
+        if task.id and self._client is not None:
+            task.status = self._client.cancel(task.id)
+
+    def step(self) -> list[Outcome]:
+        """Look once at the backend and at each task; returns those that ended."""
+        if self._process is None and self._client is None:
+            stopped, self.tasks = self.tasks, []
+            return [Outcome(task) for task in stopped]
+        try:
+            if self._process is not None and not self._begin():
+                return []
+            outcomes = self._look()
+            self._missed = 0
+        except Unreachable as error:
+            self._missed += 1
+            alive = self._process is None or self._process.running
+            if alive and self._missed < PATIENT_LOOKS:
+                return []
+            return self._give_up(error)
+        except LinkError as error:
+            return self._give_up(error)
+        return outcomes
+
+    def _begin(self) -> bool:
+        """Shake hands once the started backend has announced itself; True when it is ready."""
+        if self._process is None:
+            return False
+        if not self._process.running and self._client is not None:
+            raise LinkError(
+                "The backend ended in mid-job.", f"Run the step again; its log is {self.log}."
+            )
+        if self._client is None:
+            endpoint = self._process.announced()
+            if endpoint is None:
+                return False
+            client = Client(endpoint)
+            self.version = client.hello().version
+            self._client = client
+        return True
+
+    @property
+    def log(self) -> Path | None:
+        return self._process.log if self._process is not None else None
+
+    def _look(self) -> list[Outcome]:
+        outcomes = []
+        for task in list(self.tasks):
+            try:
+                outcome = self._look_at(task)
+            except Unreachable:
+                raise
+            except LinkError as error:
+                outcome = Outcome(task, error=error)
+            if outcome is not None:
+                self.tasks.remove(task)
+                outcomes.append(outcome)
+        return outcomes
+
+    def _look_at(self, task: Task) -> Outcome | None:
+        if self._client is None or not task.id:
+            if task.cancelled:
+                return Outcome(task)
+            self._send(task)
+            return None
+        task.status = status = self._client.status(task.id)
+        if status.state is JobState.DONE:
+            # A job that was done before the wish to cancel arrived still counts as cancelled.
+            return Outcome(task, result=None if task.cancelled else status.result or Result())
+        if status.state is JobState.FAILED:
+            return Outcome(task, error=LinkError(status.error or "The job failed.", status.remedy))
+        if status.state is JobState.CANCELLED:
+            return Outcome(task)
+        return None
+
+    def _send(self, task: Task) -> None:
+        if self._client is not None:
+            task.status = self._client.submit(task.job)
+            task.id = task.status.id
+
+    def _give_up(self, error: LinkError) -> list[Outcome]:
+        self.failure = error
+        self.stop()
+        outcomes = [Outcome(task, error=error) for task in self.tasks]
+        self.tasks.clear()
+        return outcomes
