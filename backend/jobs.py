@@ -11,6 +11,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isfinite
 from typing import Any, ClassVar, Self
 
 __all__ = [
@@ -67,7 +68,8 @@ def _accepts(annotation: Any, value: Any) -> bool:
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         return any(_accepts(each, value) for each in typing.get_args(annotation))
     if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        # JSON as Python reads it knows NaN, which would slip through every range.
+        return _accepts(int, value) or (isinstance(value, float) and isfinite(value))
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, annotation)
@@ -219,7 +221,7 @@ def job_from_dict(data: dict[str, Any]) -> Job:
     if schema != SCHEMA_VERSION:
         raise JobError(f"Job schema {schema!r} is not {SCHEMA_VERSION}; update the older side.")
     kind = fields.pop("kind", None)
-    if kind not in JOB_TYPES:
+    if not isinstance(kind, str) or kind not in JOB_TYPES:
         raise JobError(f"Job kind {kind!r} is none of {', '.join(JOB_TYPES)}.")
     job: Job = _from_dict(JOB_TYPES[kind], fields)
     return job

@@ -1,0 +1,218 @@
+"""The command line: one subcommand a job, built from the fields of the jobs themselves."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import traceback
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import backend
+from backend.errors import StitchworkError
+from backend.jobs import JOB_TYPES, Job, JobError
+from backend.terminal import ProgressLine, duration
+
+__all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "main"]
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED = 0, 1, 2, 130
+
+# What users call a field, where the field itself must have another name.
+_ALIASES = {"embroidery": ["--kind"]}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        exit code: 0 done, 1 failed for a reason the user can put right, 130 cancelled. Wrong usage
+        exits with 2.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: int = options.run(options)
+    except JobError as error:
+        options.parser.error(_as_options(str(error), options.parser))
+    except StitchworkError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("cancelled", file=sys.stderr)
+        return EXIT_CANCELLED
+    except BrokenPipeError:
+        # Whoever read standard output has left; Python must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return code
+
+
+def _interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m backend", description="Shows how a garment would look embroidered."
+    )
+    parser.add_argument("--version", action="version", version=backend.__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for kind, job_type in JOB_TYPES.items():
+        _add_job(_command(commands, kind, job_type.__doc__ or "", _run_job), job_type)
+    _add_serve(_command(commands, "serve", "Run as a service on 127.0.0.1.", _serve))
+    doctor = _command(commands, "doctor", "Say what is installed and what can be run.", _doctor)
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    _add_report(_command(commands, "report", "Write a run's report as a web page.", _report))
+    return parser
+
+
+def _command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=about[:1].lower() + about[1:].rstrip("."), description=about
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    parser.set_defaults(run=run, parser=parser, name=name)
+    return parser
+
+
+def _add_job(parser: argparse.ArgumentParser, job_type: type[Job]) -> None:
+    hints = typing.get_type_hints(job_type)
+    for field in dataclasses.fields(job_type):
+        required = field.default is dataclasses.MISSING
+        text = field.metadata["help"] + _bounds(field.metadata)
+        if not required and field.default is not None:
+            text += f" (default: {field.default})"
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            *_ALIASES.get(field.name, []),
+            dest=field.name,
+            required=required,
+            default=field.default if not required else None,
+            type=_plain_type(hints[field.name]),
+            choices=field.metadata["choices"] or None,
+            metavar=None if field.metadata["choices"] else _metavar(field, hints[field.name]),
+            help=text.replace("%", "%%"),
+        )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _plain_type(annotation: Any) -> type:
+    """`float` of `float | None`."""
+    choices = [each for each in typing.get_args(annotation) if each is not type(None)]
+    plain: type = choices[0] if choices else annotation
+    return plain
+
+
+def _metavar(field: dataclasses.Field[Any], annotation: Any) -> str:
+    if field.metadata["path"]:
+        return "PATH"
+    return {int: "N", float: "X"}.get(_plain_type(annotation), "TEXT")
+
+
+def _bounds(metadata: typing.Mapping[str, Any]) -> str:
+    low, high = metadata["minimum"], metadata["maximum"]
+    if low is None or high is None:
+        return ""
+    return f", {low} to {high}"
+
+
+def _as_options(message: str, parser: argparse.ArgumentParser) -> str:
+    """A job's complaint "steps_one: …" in the words of the command line."""
+    field, colon, rest = message.partition(":")
+    option = f"--{field.replace('_', '-')}"
+    known = any(option in action.option_strings for action in parser._actions)
+    return f"{option}:{rest}" if colon and known else message
+
+
+def _run_job(options: argparse.Namespace) -> int:
+    job_type = JOB_TYPES[options.name]
+    values = {each.name: getattr(options, each.name) for each in dataclasses.fields(job_type)}
+    for each in dataclasses.fields(job_type):
+        if each.metadata["path"] and values[each.name] is not None:
+            values[each.name] = _absolute(values[each.name])
+    job = job_type(**values)
+    from backend.engine import run
+
+    line = ProgressLine()
+    steps = run(job)
+    try:
+        while True:
+            try:
+                line.show(next(steps))
+            except StopIteration as finished:
+                result = finished.value
+                break
+    finally:
+        line.close()
+        steps.close()
+    if options.json:
+        print(json.dumps(dataclasses.asdict(result)))
+        return EXIT_OK
+    for role, path in result.outputs.items():
+        print(f"{role}: {path}")
+    print(f"took {duration(sum(result.seconds.values()))}")
+    return EXIT_OK
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root",
+        action="append",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="folder in which jobs may read and write; may be given several times",
+    )
+    parser.add_argument(
+        "--parent", type=int, metavar="PID", help="stop when this process has ended"
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from backend.service.server import serve
+
+    serve(options.root, options.parent)
+    return EXIT_OK
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from backend.doctor import examine
+
+    findings = examine()
+    print(json.dumps(findings.to_dict(), indent=2) if options.json else findings.to_text())
+    return EXIT_OK if findings.usable else EXIT_FAILED
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--manifest", required=True, type=Path, metavar="PATH", help="what to show (JSON)"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="PATH", help="web page to write"
+    )
+
+
+def _report(options: argparse.Namespace) -> int:
+    from backend.evaluation.report import Manifest, write_report
+
+    write_report(Manifest.read(options.manifest), options.out)
+    print(f"report: {_absolute(str(options.out))}")
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""Runs one typed job: yields its progress, returns its result.
+
+Heavy libraries are imported when a job needs them, so that doors open quickly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.checks import check_files, clear_failures
+from backend.errors import InputError
+from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
+from backend.jobs import GenerateJob, Job, PreviewJob, Progress, RestyleJob, Result, TrainJob
+from backend.models import profiles
+
+if TYPE_CHECKING:
+    from backend.models.loading import Models
+
+__all__ = ["MAX_SIDE", "MIN_SIDE", "Engine", "remove_leftovers", "run"]
+
+MIN_SIDE = 64
+MAX_SIDE = 8192
+
+Steps = Generator[Progress, None, Result]
+
+
+class Engine:
+    """Runs jobs one after another and keeps the last base model loaded between them."""
+
+    def __init__(self) -> None:
+        self._key: tuple[str, str | None] | None = None
+        self._models: Models | None = None
+
+    def run(self, job: Job) -> Steps:
+        """Do the job; closing the generator cancels it and leaves no half-written output.
+
+        Raises:
+            StitchworkError: with a remedy, for whatever the user can put right.
+        """
+        check_files(job)
+        with clear_failures(job.out):
+            match job:
+                case TrainJob():
+                    result = yield from self._train(job)
+                case RestyleJob():
+                    result = yield from self._restyle(job)
+                case GenerateJob():
+                    result = yield from self._generate(job)
+                case PreviewJob():
+                    result = yield from self._preview(job)
+        return result
+
+    def release(self) -> None:
+        """Forget the loaded model and so free its memory."""
+        self._key = self._models = None
+
+    def _train(self, job: TrainJob) -> Steps:
+        profile = profiles.get(job.profile)
+        read_reference(job.reference)
+        for path in (job.design, job.mask):
+            if path is not None:
+                read_rgba(path)
+        watch = _Stopwatch()
+        models = yield from watch.time(self._load(profile.name, job.base))
+        from backend.emolora.training import train
+
+        result = yield from train(job, models)
+        return Result(
+            outputs=result.outputs,
+            measures=result.measures,
+            seconds=watch.seconds | result.seconds,
+        )
+
+    def _restyle(self, job: RestyleJob) -> Steps:
+        rgba = _read_input(job.input)
+        mask = read_mask(job.mask, rgba.shape[:2]) if job.mask else None
+        from backend.restyle.image import restyle
+        from backend.styles import Style
+
+        style = Style.load(job.style)
+        watch = _Stopwatch()
+        models = yield from watch.time(self._load(style.profile, job.base))
+        style.check(models)
+        image = yield from watch.time(restyle(models, style, rgba, mask, job))
+        return _written(job.out, image, watch)
+
+    def _generate(self, job: GenerateJob) -> Steps:
+        from backend.restyle.text import generate
+        from backend.styles import Style
+
+        style = Style.load(job.style)
+        watch = _Stopwatch()
+        models = yield from watch.time(self._load(style.profile, job.base))
+        style.check(models)
+        image = yield from watch.time(generate(models, style, job))
+        return _written(job.out, image, watch)
+
+    def _preview(self, job: PreviewJob) -> Steps:
+        photo, rgba = read_reference(job.reference), _read_input(job.input)
+        mask = read_mask(job.mask, rgba.shape[:2]) if job.mask else np.ones_like(rgba[..., 3])
+        owned = read_rgba(job.design) if job.design else None
+        watch = _Stopwatch()
+        image = yield from watch.time(_synthesise(job, photo, owned, rgba, mask))
+        return _written(job.out, image, watch)
+
+    def _load(self, profile: str, base: str | None) -> Generator[Progress, None, Models]:
+        """The base model, from memory if the last job used it."""
+        if self._key == (profile, base) and self._models is not None:
+            return self._models
+        yield Progress(stage="loading", step=0, steps=1)
+        from backend.models.loading import load
+
+        self.release()
+        self._models = load(profile, base=base)
+        self._key = (profile, base)
+        yield Progress(stage="loading", step=1, steps=1)
+        return self._models
+
+
+_engine = Engine()
+
+
+def run(job: Job) -> Steps:
+    """`Engine.run` with the one engine of this process."""
+    return _engine.run(job)
+
+
+def remove_leftovers(job: Job) -> None:
+    """Remove what a job that was killed left aside; training's checkpoint stays, to be resumed."""
+    out = Path(job.out)
+    if isinstance(job, TrainJob) or not out.parent.is_dir():
+        return
+    for path in out.parent.iterdir():
+        if path.name.startswith(f".{out.name}.") and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+class _Stopwatch:
+    """Wall seconds by stage, taken from the progress that passes through."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def time(self, steps: Generator[Progress, None, Any]) -> Generator[Progress, None, Any]:
+        last = time.perf_counter()
+        try:
+            while True:
+                progress = next(steps)
+                now = time.perf_counter()
+                self.seconds[progress.stage] = self.seconds.get(progress.stage, 0.0) + now - last
+                yield progress
+                last = time.perf_counter()
+        except StopIteration as finished:
+            return finished.value
+        finally:
+            steps.close()
+
+
+def _read_input(path: str) -> NDArray[np.float32]:
+    """An image to embroider, (H, W, 4).
+
+    Raises:
+        InputError: as `read_rgba`, or of a size that cannot be restyled.
+    """
+    rgba = read_rgba(path)
+    height, width = rgba.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise InputError(
+            f"{path}: {width} × {height} pixels are too few to embroider.",
+            f"Give an image of at least {MIN_SIDE} pixels a side.",
+        )
+    if max(height, width) > MAX_SIDE:
+        raise InputError(
+            f"{path}: {width} × {height} pixels are too many.",
+            f"Scale it by {MAX_SIDE / max(height, width):.3f} or less: "
+            f"{MAX_SIDE} pixels a side are the most.",
+        )
+    return rgba
+
+
+def _synthesise(
+    job: PreviewJob,
+    photo: NDArray[np.float32],
+    owned: NDArray[np.float32] | None,
+    rgba: NDArray[np.float32],
+    mask: NDArray[np.float32],
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    """The instant preview of `rgba` (H, W, 4) where `mask` (H, W) is set; alpha is kept."""
+    import cv2
+
+    from backend.imaging.flatten import flatten
+    from backend.imaging.locate import locate_motif
+    from backend.preview.analogy import synthesise
+
+    yield Progress(stage="preparing reference", step=0, steps=1)
+    _, art = locate_motif(photo)
+    if owned is None:
+        design = flatten(photo, art, seed=job.seed)
+    else:
+        over_white = owned[..., :3] * owned[..., 3:] + (1.0 - owned[..., 3:])
+        design = cv2.resize(over_white, photo.shape[1::-1], interpolation=cv2.INTER_AREA)
+    yield Progress(stage="preparing reference", step=1, steps=1)
+    yield Progress(stage="laying thread", step=0, steps=1)
+    # The thread of the first look is as wide as that of the style which training will make.
+    thread = profiles.get("starter").pair.thread_px
+    rgb = synthesise(
+        photo, design, art, rgba[..., :3], mask * rgba[..., 3], seed=job.seed, thread=thread
+    )
+    yield Progress(stage="laying thread", step=1, steps=1)
+    return np.dstack([rgb, rgba[..., 3]])
+
+
+def _written(out: str, image: NDArray[np.float32], watch: _Stopwatch) -> Result:
+    began = time.perf_counter()
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    write_png(out, image)
+    watch.seconds["writing"] = time.perf_counter() - began
+    return Result(outputs={"image": out}, seconds=watch.seconds)

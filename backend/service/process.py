@@ -1,0 +1,82 @@
+"""Starts a worker process and speaks with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+__all__ = ["Worker"]
+
+WORKER = (sys.executable, "-m", "backend.service.worker")
+_LINE_LIMIT = 2**20
+
+
+class Worker:
+    """One worker process, spoken to in JSON lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, command: Sequence[str] = WORKER) -> Self:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LINE_LIMIT,
+        )
+        return cls(process)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    def send(self, message: dict[str, Any]) -> None:
+        """A dead worker hears nothing; its end is seen by `receive`."""
+        assert self._process.stdin is not None
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def receive(self) -> dict[str, Any] | None:
+        """The next message; None when the worker has ended."""
+        assert self._process.stdout is not None
+        try:
+            line = await self._process.stdout.readline()
+            message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
+        except (ConnectionError, ValueError):
+            message = None
+        if message is None:
+            self.kill()
+            await self._process.wait()
+        return message
+
+    def kill(self) -> None:
+        if self.alive:
+            try:
+                self._process.kill()
+            except ProcessLookupError:
+                return
+
+    async def stop(self, patience: float) -> None:
+        """Close its stdin, wait `patience` seconds, then kill it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), patience)
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+
+    def cause_of_death(self) -> str:
+        """How it ended, in words."""
+        code = self._process.returncode
+        if code is not None and code < 0:
+            try:
+                return f"signal {signal.Signals(-code).name}"
+            except ValueError:
+                return f"signal {-code}"
+        return f"exit code {code}"

@@ -1,0 +1,112 @@
+"""Runs queued jobs one after another in a worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from backend.engine import remove_leftovers
+from backend.jobs import Job, JobState, JobStatus, Progress, Result, job_to_dict
+from backend.service.process import WORKER, Worker
+from backend.service.store import JobStore
+
+__all__ = ["Queue"]
+
+CANCEL_PATIENCE = 1.2  # seconds a worker may take to stop a job by itself
+STOP_PATIENCE = 1.0
+
+
+class Queue:
+    """Takes jobs from the store in their order; the worker and its models stay between jobs.
+
+    Everything happens in one event loop, so the store needs no locks.
+    """
+
+    def __init__(self, store: JobStore, command: Sequence[str] = WORKER) -> None:
+        self._store = store
+        self._command = command
+        self._worker: Worker | None = None
+        self._running: str | None = None
+        self._cancelling: asyncio.TimerHandle | None = None
+        self._news = asyncio.Event()
+
+    def submit(self, job: Job) -> JobStatus:
+        status = self._store.add(job)
+        self._news.set()
+        return status
+
+    def cancel(self, id: str) -> JobStatus:
+        """A waiting job is cancelled now, a running one within two seconds."""
+        status = self._store.status(id)
+        if status.state is JobState.QUEUED:
+            return self._store.update(id, state=JobState.CANCELLED)
+        if id != self._running or self._worker is None or self._cancelling is not None:
+            return status
+        self._worker.send({"cancel": id})
+        loop = asyncio.get_running_loop()
+        self._cancelling = loop.call_later(CANCEL_PATIENCE, self._worker.kill)
+        progress = status.progress or Progress(stage="starting", step=0, steps=1)
+        return self._store.update(id, progress=dataclasses.replace(progress, message="cancelling"))
+
+    async def run(self) -> None:
+        """Work until cancelled; then the worker is stopped too."""
+        try:
+            while True:
+                self._running = self._store.next_queued()
+                if self._running is None:
+                    self._news.clear()
+                    await self._news.wait()
+                else:
+                    await self._work(self._running)
+        finally:
+            if self._worker is not None:
+                await self._worker.stop(STOP_PATIENCE)
+
+    async def _work(self, id: str) -> None:
+        self._store.update(id, state=JobState.RUNNING)
+        job = self._store.job(id)
+        try:
+            if self._worker is None or not self._worker.alive:
+                self._worker = await Worker.start(self._command)
+            self._worker.send({"run": id, "job": job_to_dict(job)})
+            while not self._store.status(id).state.final:
+                message = await self._worker.receive()
+                self._store.update(id, **self._change(message))
+                if message is None:
+                    remove_leftovers(job)
+        except OSError as error:
+            self._store.update(
+                id,
+                state=JobState.FAILED,
+                error=f"The worker process cannot be started ({error.strerror or error}).",
+                remedy="Close other programs, or restart the backend.",
+            )
+        finally:
+            if self._cancelling is not None:
+                self._cancelling.cancel()
+                self._cancelling = None
+
+    def _change(self, message: dict[str, Any] | None) -> dict[str, Any]:
+        """What a message of the worker changes in its job's status."""
+        match message:
+            case {"progress": progress}:
+                if self._cancelling is not None:
+                    progress["message"] = "cancelling"
+                return {"progress": Progress(**progress)}
+            case {"done": result}:
+                return {"state": JobState.DONE, "result": Result(**result)}
+            case {"error": error, "remedy": remedy}:
+                return {"state": JobState.FAILED, "error": error, "remedy": remedy}
+            case {"cancelled": True}:
+                return {"state": JobState.CANCELLED}
+        if self._cancelling is not None:
+            return {"state": JobState.CANCELLED}
+        assert self._worker is not None
+        return {
+            "state": JobState.FAILED,
+            "error": f"The worker process ended unexpectedly ({self._worker.cause_of_death()}).",
+            "remedy": "Memory may have run out: close other programs or use a smaller image, "
+            "then run the job again; training goes on from its last checkpoint.",
+        }
