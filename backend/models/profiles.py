@@ -91,8 +91,11 @@ class PairSettings:
     thread_px: float = _setting(8.0, "thread width in pixels that the pair is scaled to")
     enlarge_at_most: float = _setting(4.0, "limit of the enlargement; more only adds blur")
     windows: int = _setting(1, "window-sized crops of the pair that training draws from")
-    shortest_side: float = _setting(1.0, "least size of the scaled pair, in windows")
-    longest_side: float = _setting(1.0, "largest size of the scaled pair, in windows")
+    largest: float = _setting(1.0, "largest side of the scaled pair, in windows")
+    whole: bool = _setting(
+        True, "show the whole motif even if its threads become thin; else keep their width and crop"
+    )
+    colours: int = _setting(10, "most colours of a design made by flattening")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,8 +273,8 @@ _STARTER = Profile(
         maker="flatten",
         thread_px=6.5,
         windows=16,
-        shortest_side=1.0,
-        longest_side=4.0,
+        largest=3.0,
+        whole=False,
         steps=20,
         guidance=1.0,
         strength=0.6,

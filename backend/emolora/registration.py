@@ -1,0 +1,154 @@
+"""Lays a given design over the photo of its embroidery: scale, crop and small shift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.imaging.colour import rgb_to_lab
+from backend.imaging.masks import bounding_box
+
+__all__ = ["coverage_of", "register"]
+
+_WORK_SIDE = 256
+# Colour difference from the border below which a pixel counts as the artwork's ground.
+_GROUND = 6.0
+
+
+def coverage_of(rgba: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Where artwork is: its alpha, or what an even ground reaching in from the border leaves.
+
+    Args:
+        rgba: (H, W, 4).
+
+    Returns:
+        (H, W) float32 in [0, 1]; all 1 for artwork that fills its frame.
+    """
+    alpha = np.asarray(rgba[..., 3], dtype=np.float32)
+    if alpha.min() < 0.5:
+        return alpha
+    lab = rgb_to_lab(rgba[..., :3])
+    border = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
+    ground = np.median(border, axis=0)
+    near = np.linalg.norm(lab - ground, axis=2) < _GROUND
+    if np.mean(np.linalg.norm(border - ground, axis=1) < _GROUND) < 0.8 or near.all():
+        return np.ones_like(alpha)
+    _, parts = cv2.connectedComponents(near.astype(np.uint8), connectivity=4)
+    edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    outside = np.isin(parts, np.unique(edge[edge > 0])) & near
+    return (~outside).astype(np.float32)
+
+
+def _matrix(
+    source: tuple[int, int, int, int], target: tuple[int, int, int, int]
+) -> NDArray[np.float32]:
+    """Affine map (2, 3) of photo pixels to design pixels that carries one box to another."""
+    sx = (source[2] - source[0]) / (target[2] - target[0])
+    sy = (source[3] - source[1]) / (target[3] - target[1])
+    return np.array(
+        [[sx, 0.0, source[0] - sx * target[0]], [0.0, sy, source[1] - sy * target[1]]],
+        dtype=np.float32,
+    )
+
+
+def _warp(
+    image: NDArray[np.floating], matrix: NDArray[np.float32], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """`image` seen through `matrix`, (height, width) = `size`; beyond its edge it is 0."""
+    # Area-average first where the photo is the smaller one, or fine lines alias.
+    shrink = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    pixels = np.ascontiguousarray(image, dtype=np.float32)
+    if shrink > 1.0:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), 0.45 * shrink)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped: NDArray[np.float32] = cv2.warpAffine(pixels, matrix, size[::-1], flags=flags)
+    return warped
+
+
+def _agreement(photo: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Correlation of two maps."""
+    a, b = photo - photo.mean(), other - other.mean()
+    return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-9))
+
+
+def _features(rgb: NDArray[np.floating], weight: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Blurred colour, zero on the ground, three channels."""
+    lab = rgb_to_lab(rgb) * np.asarray(weight, dtype=np.float32)[..., None]
+    return np.asarray(cv2.GaussianBlur(lab, (0, 0), 2.0), dtype=np.float32)
+
+
+def register(
+    design: NDArray[np.floating], photo: NDArray[np.floating], mask: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """The design as it lies in the photo.
+
+    Tries the design's frame on the photo's frame and its artwork on the motif's box, keeps what
+    agrees better in colour and place, and refines that by a small affine motion (enhanced
+    correlation coefficient: Evangelidis, Psarakis, 2008).
+
+    Args:
+        design: (H, W, 4) in [0, 1].
+        photo: (h, w, 3).
+        mask: (h, w), 1 on the motif.
+
+    Returns:
+        (h, w, 4), coverage in the last channel.
+    """
+    coverage = coverage_of(design)
+    height, width = photo.shape[:2]
+    scale = min(1.0, _WORK_SIDE / max(height, width))
+    size = (max(16, round(height * scale)), max(16, round(width * scale)))
+    small = cv2.resize(np.asarray(photo, np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    art = cv2.resize(np.asarray(mask, np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    seen = _features(small, art)
+    frame = (0, 0, design.shape[1], design.shape[0])
+    boxes = [(frame, (0, 0, size[1], size[0]))]
+    motif, artwork = bounding_box(art > 0.5), bounding_box(coverage > 0.5)
+    if motif[2] - motif[0] > 4 and artwork[2] - artwork[0] > 4 and motif[3] - motif[1] > 4:
+        boxes.append((artwork, motif))
+    layers = np.dstack([design[..., :3] * coverage[..., None], coverage]).astype(np.float32)
+
+    def agreement(matrix: NDArray[np.float32]) -> float:
+        laid = _warp(layers, matrix, size)
+        flat = laid[..., :3] / np.maximum(laid[..., 3:], 1e-3)
+        there = _features(flat, laid[..., 3])
+        colour = np.mean([_agreement(seen[..., c], there[..., c]) for c in range(3)])
+        return float(colour) + _agreement(art, laid[..., 3])
+
+    best = max((_matrix(*pair) for pair in boxes), key=agreement)
+    best = _refined(best, layers, seen, size, agreement)
+    to_full = np.diag([size[1] / width, size[0] / height, 1.0])
+    matrix = (np.vstack([best, [0, 0, 1]]) @ to_full)[:2].astype(np.float32)
+    laid = _warp(layers, matrix, (height, width))
+    laid[..., :3] = np.clip(laid[..., :3] / np.maximum(laid[..., 3:], 1e-3), 0.0, 1.0)
+    return laid
+
+
+def _refined(
+    matrix: NDArray[np.float32],
+    layers: NDArray[np.float32],
+    seen: NDArray[np.float32],
+    size: tuple[int, int],
+    agreement: Callable[[NDArray[np.float32]], float],
+) -> NDArray[np.float32]:
+    """`matrix` after ECC, if that ends near the start and agrees better."""
+    laid = _warp(layers, matrix, size)
+    template = seen[..., 0]
+    moving = _features(laid[..., :3] / np.maximum(laid[..., 3:], 1e-3), laid[..., 3])[..., 0]
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
+    start = np.eye(2, 3, dtype=np.float32)
+    try:
+        _, motion = cv2.findTransformECC(
+            template, moving, start, cv2.MOTION_AFFINE, criteria, None, 5
+        )
+    except cv2.error:  # no texture to hold on to, or it does not converge
+        return matrix
+    turn, shift = np.abs(motion[:, :2] - np.eye(2)).max(), np.abs(motion[:, 2]).max()
+    if turn > 0.15 or shift > 0.1 * max(size):
+        return matrix
+    moved = (np.vstack([matrix, [0, 0, 1]]) @ np.vstack([motion, [0, 0, 1]]))[:2]
+    moved = moved.astype(np.float32)
+    return moved if agreement(moved) > agreement(matrix) else matrix
