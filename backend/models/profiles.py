@@ -122,6 +122,7 @@ class TrainingSettings:
     """Two-stage contrastive LoRA (paper, section 3.2)."""
 
     rank: int = _setting(32, "LoRA rank")
+    batch: int = _setting(1, "windows of the reference a step sees")
     learning_rate: float = _setting(1e-4, "AdamW learning rate, constant")
     weight_decay: float = _setting(1e-2, "AdamW weight decay")
     steps_one: int = _setting(400, "steps of stage one")
