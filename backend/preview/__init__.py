@@ -1,0 +1,1 @@
+"""The instant preview: guided patch synthesis after "Image Analogies", without any training."""

@@ -1,0 +1,255 @@
+"""Lays patches of thread over a target: choice by guides, overlap and reuse; least-error seams.
+
+Seams after Efros and Freeman, "Image Quilting" (2001); coherent continuation of a neighbour's
+source after Ashikhmin, "Synthesizing Natural Textures" (2001).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from backend.preview.guides import Guides
+from backend.preview.source import DESCRIPTOR_SIDE, Library, sample_points, soften
+
+__all__ = ["Quilter"]
+
+CANDIDATES = 48
+BOUNDARY_WEIGHT = 2.0
+INTRUSION_WEIGHT = 12.0
+DIRECTION_WEIGHT = 1.6
+LIGHTNESS_WEIGHT = 0.012
+JITTER = 0.9
+REUSE_WEIGHT = 0.10
+
+
+def _seam(error: NDArray[np.float32]) -> NDArray[np.float32]:
+    """0 left of the cheapest top-to-bottom path through `error` (H, W), 1 right of it."""
+    height, width = error.shape
+    cost = error.copy()
+    for row in range(1, height):
+        above = cost[row - 1]
+        best = above.copy()
+        np.minimum(best[1:], above[:-1], out=best[1:])
+        np.minimum(best[:-1], above[1:], out=best[:-1])
+        cost[row] += best
+    cut = np.empty(height, dtype=np.int64)
+    cut[-1] = int(cost[-1].argmin())
+    for row in range(height - 2, -1, -1):
+        low = max(cut[row + 1] - 1, 0)
+        cut[row] = low + int(cost[row, low : cut[row + 1] + 2].argmin())
+    return (np.arange(width)[None] >= cut[:, None]).astype(np.float32)
+
+
+class Quilter:
+    """Fills a canvas of detail patch by patch, in raster order; strips may follow one another."""
+
+    def __init__(self, library: Library, seed: int) -> None:
+        self.library = library
+        self.rng = np.random.default_rng(seed)
+        self.patch = library.patch
+        self.overlap = max(6, library.patch // 3)
+        self.step = self.patch - self.overlap
+        self.jitter = self.rng.random((len(library.places), 2)).astype(np.float32)
+        features = self._features(library.bumps, library.direction, library.lightness, self.jitter)
+        self.tree = cKDTree(features)
+        cells = np.maximum(library.home / (self.patch / 2.0), 0).astype(np.int64)
+        self.columns = int(cells[:, 0].max()) + 2
+        self.cell = cells[:, 1] * self.columns + cells[:, 0]
+        self.used = np.zeros(int(self.cell.max()) + self.columns + 2, dtype=np.float32)
+        shape = (self.patch, self.patch)
+        self.windows = np.lib.stride_tricks.sliding_window_view(
+            library.detail[..., 0],
+            shape,
+            axis=(1, 2),  # type: ignore[arg-type]
+        )
+
+    @staticmethod
+    def _features(
+        bumps: NDArray[np.float32],
+        direction: NDArray[np.float32],
+        lightness: NDArray[np.float32],
+        jitter: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        return np.concatenate(
+            [
+                bumps * (BOUNDARY_WEIGHT / DESCRIPTOR_SIDE),
+                direction * DIRECTION_WEIGHT,
+                lightness[:, None] * LIGHTNESS_WEIGHT,
+                jitter * JITTER,
+            ],
+            axis=1,
+        ).astype(np.float32)
+
+    def wanted_direction(self, guides: Guides) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Thread direction wanted in the target, doubled angle times certainty, each (H, W)."""
+        library = self.library
+        follow = float(np.clip((library.follows - 0.25) / 0.35, 0.0, 1.0))
+        cos, sin = np.cos(library.offset), np.sin(library.offset)
+        along_c = guides.tangent_cos * cos - guides.tangent_sin * sin
+        along_s = guides.tangent_sin * cos + guides.tangent_cos * sin
+        certain = np.hypot(along_c, along_s)
+        mix = follow * certain
+        fixed_c, fixed_s = np.cos(library.common), np.sin(library.common)
+        c = mix * along_c + (1.0 - mix) * 0.8 * fixed_c
+        s = mix * along_s + (1.0 - mix) * 0.8 * fixed_s
+        return c.astype(np.float32), s.astype(np.float32)
+
+    def _describe(
+        self, bump: NDArray[np.float32], tops: NDArray[np.int32], lefts: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """Boundary descriptors of the target's patches, (N, D)."""
+        points = sample_points(self.patch).astype(np.int32)
+        rows = np.minimum(tops[:, None] + points[None, :, 1], bump.shape[0] - 1)
+        columns = np.minimum(lefts[:, None] + points[None, :, 0], bump.shape[1] - 1)
+        return soften(bump, self.patch)[rows, columns]
+
+    def fill(
+        self,
+        canvas: NDArray[np.float32],
+        done_rows: int,
+        guides: Guides,
+        lightness: NDArray[np.float32],
+    ) -> None:
+        """Fill `canvas` (H, W, 3) wherever `guides.labels` >= 0.
+
+        Args:
+            canvas: detail so far; its first `done_rows` rows are finished and are overlapped.
+            guides, lightness: of the same area.
+        """
+        height, width = canvas.shape[:2]
+        patch, step = self.patch, self.step
+        start = max(0, done_rows - self.overlap)
+        tops = np.arange(start, max(height - self.overlap, start + 1), step)
+        lefts = np.arange(0, max(width - self.overlap, 1), step)
+        grid_t, grid_l = (
+            each.ravel().astype(np.int32) for each in np.meshgrid(tops, lefts, indexing="ij")
+        )
+        inside = (guides.labels >= 0).astype(np.float32)
+        share = cv2.blur(inside, (patch, patch), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+        busy = share[np.minimum(grid_t, height - 1), np.minimum(grid_l, width - 1)] > 0.0
+        grid_t, grid_l = grid_t[busy], grid_l[busy]
+        if len(grid_t) == 0:
+            return
+        want_c, want_s = self.wanted_direction(guides)
+        rows = np.minimum(grid_t + patch // 2, height - 1)
+        columns = np.minimum(grid_l + patch // 2, width - 1)
+        query = self._features(
+            self._describe(guides.bump, grid_t, grid_l),
+            np.stack([want_c[rows, columns], want_s[rows, columns]], axis=1),
+            lightness[rows, columns],
+            self.rng.random((len(grid_t), 2)).astype(np.float32),
+        )
+        count = min(CANDIDATES, len(self.library.places))
+        near, index = self.tree.query(query, k=count)
+        near, index = near.reshape(len(query), -1), index.reshape(len(query), -1)
+        placed: dict[tuple[int, int], tuple[int, int, int]] = {}
+        filled = np.zeros((height, width), dtype=bool)
+        filled[:done_rows] = True
+        for number, (top, left) in enumerate(zip(grid_t.tolist(), grid_l.tolist())):
+            self._place(
+                canvas, filled, placed, top, left, query[number], near[number], index[number]
+            )
+
+    def _place(
+        self,
+        canvas: NDArray[np.float32],
+        filled: NDArray[np.bool_],
+        placed: dict[tuple[int, int], tuple[int, int, int]],
+        top: int,
+        left: int,
+        query: NDArray[np.float32],
+        near: NDArray[np.float64],
+        index: NDArray[np.int64],
+    ) -> None:
+        patch, library = self.patch, self.library
+        height = min(patch, canvas.shape[0] - top)
+        width = min(patch, canvas.shape[1] - left)
+        places = library.places[index]
+        guide = near.astype(np.float32) ** 2 + library.penalty[index]
+        guide += self._intrusion(query, index)
+        cells = self.cell[index]
+        # What a finished neighbour's source shows next is a seamless candidate.
+        for d_top, d_left in (
+            (0, -self.step),
+            (-self.step, 0),
+            (-self.step, -self.step),
+            (-self.step, self.step),
+        ):
+            source = placed.get((top + d_top, left + d_left))
+            if source is None:
+                continue
+            turn, y, x = source[0], source[1] - d_top, source[2] - d_left
+            inside = 0 <= y < library.usable.shape[1] and 0 <= x < library.usable.shape[2]
+            if inside and library.usable[turn, y, x]:
+                places = np.vstack([places, [[turn, y, x]]]).astype(np.int32)
+                at = library.to_home[turn] @ (x + patch / 2, y + patch / 2, 1.0)
+                cell = np.clip(
+                    int(max(at[1], 0) / (patch / 2)) * self.columns
+                    + int(max(at[0], 0) / (patch / 2)),
+                    0,
+                    len(self.used) - 1,
+                )
+                cells = np.append(cells, cell)
+                same = np.flatnonzero(self.cell == cell)
+                guide = np.append(guide, self._guide_cost(query, turn, same))
+        known = filled[top : top + height, left : left + width]
+        error = np.zeros(len(places), dtype=np.float32)
+        if known.any():
+            have = canvas[top : top + height : 2, left : left + width : 2, 0]
+            weight = known[::2, ::2].astype(np.float32)
+            views = self.windows[places[:, 0], places[:, 1], places[:, 2]][:, :height:2, :width:2]
+            error = np.einsum("nij,ij->n", (views - have) ** 2, weight) / weight.sum()
+            scale = float((have**2 * weight).sum() / weight.sum()) + 1.0
+            error = error / scale
+        cost = guide + error + REUSE_WEIGHT * self.used[cells]
+        best = int(cost.argmin())
+        turn, y, x = (int(v) for v in places[best])
+        self.used[cells[best]] += 1.0
+        placed[top, left] = (turn, y, x)
+        new = library.detail[turn, y : y + height, x : x + width]
+        self._paste(canvas, filled, top, left, new)
+
+    def _intrusion(
+        self, query: NDArray[np.float32], index: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Extra cost of a boundary in the patch where the target has none: it would show."""
+        wanted = query[: DESCRIPTOR_SIDE**2] * (DESCRIPTOR_SIDE / BOUNDARY_WEIGHT)
+        extra = np.maximum(self.library.bumps[index] - wanted, 0.0)
+        return INTRUSION_WEIGHT * (extra**2).mean(axis=1)
+
+    def _guide_cost(self, query: NDArray[np.float32], turn: int, same: NDArray[np.int64]) -> float:
+        """Guide distance of a continued patch: that of the nearest sampled patch thereabouts."""
+        same = same[self.library.places[same, 0] == turn]
+        if same.size == 0:
+            return 1.0
+        features = self.tree.data[same][:, :-2]
+        cost = ((features - query[:-2]) ** 2).sum(-1) + self.library.penalty[same]
+        cost += self._intrusion(query, same)
+        return float(cost.min())
+
+    def _paste(
+        self,
+        canvas: NDArray[np.float32],
+        filled: NDArray[np.bool_],
+        top: int,
+        left: int,
+        new: NDArray[np.float32],
+    ) -> None:
+        height, width = new.shape[:2]
+        here = np.s_[top : top + height, left : left + width]
+        old, known = canvas[here], filled[here]
+        alpha = np.ones((height, width), dtype=np.float32)
+        band_x, band_y = min(self.overlap, width), min(self.overlap, height)
+        error = ((new[..., 0] - old[..., 0]) ** 2) * known
+        if known[:, :band_x].mean() > 0.5:
+            alpha[:, :band_x] *= _seam(error[:, :band_x])
+        if known[:band_y].mean() > 0.5:
+            alpha[:band_y] *= _seam(np.ascontiguousarray(error[:band_y].T)).T
+        # One pixel of feather hides the cut without softening thread.
+        alpha = cv2.GaussianBlur(alpha, (0, 0), 0.7)
+        alpha = np.where(known, alpha, 1.0)[..., None]
+        canvas[here] = old * (1.0 - alpha) + new * alpha
+        filled[here] = True

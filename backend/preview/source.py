@@ -1,0 +1,254 @@
+"""The reference pair as a library of patches of thread, in several rotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.imaging.colour import lab_to_rgb, rgb_to_lab
+from backend.imaging.edges import orientation
+from backend.imaging.masks import bounding_box
+from backend.preview.guides import make_guides, make_palette, region_labels
+from backend.preview.shading import measure_shading
+
+__all__ = ["DESCRIPTOR_SIDE", "Library", "build_library", "sample_points", "soften"]
+
+DESCRIPTOR_SIDE = 4
+ROTATIONS = 16
+SAMPLES = 24_000
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Patches of detail to choose from.
+
+    Attributes:
+        detail: (R, H, W, 3) CIELAB detail of the reference in R rotations.
+        usable: (R, H, W) whether a patch with this top left corner lies within the art.
+        places: (N, 3) sampled patches: rotation, top, left.
+        home: (N, 2) their centres in the unrotated reference, pixels.
+        bumps: (N, D) boundary descriptors.
+        direction: (N, 2) thread direction, doubled angle times coherence.
+        lightness: (N,) lightness L of the design under the patch.
+        penalty: (N,) 0 for clear thread, larger for remains of the motif, blur or glare.
+        shading: lightness by direction and distance of the boundary, see `shading.py`.
+        patch: side of a patch in pixels.
+        follows: how closely threads keep to the boundaries' direction, 0 to 1.
+        offset: doubled angle from the boundary's tangent to the thread, radians.
+        common: doubled angle of the commonest thread direction, radians.
+        to_home: (R, 2, 3) affine maps from rotated to unrotated pixels.
+    """
+
+    detail: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    places: NDArray[np.int32]
+    home: NDArray[np.float32]
+    bumps: NDArray[np.float32]
+    direction: NDArray[np.float32]
+    lightness: NDArray[np.float32]
+    penalty: NDArray[np.float32]
+    shading: NDArray[np.float32]
+    patch: int
+    follows: float
+    offset: float
+    common: float
+    to_home: NDArray[np.float64]
+
+
+def sample_points(patch: int) -> NDArray[np.float64]:
+    """(x, y) of the points within a patch at which boundaries are described, (D, 2)."""
+    at = (np.arange(DESCRIPTOR_SIDE) + 0.5) * (patch / DESCRIPTOR_SIDE)
+    x, y = np.meshgrid(at, at)
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def soften(bump: NDArray[np.float32], patch: int) -> NDArray[np.float32]:
+    """Boundary map averaged over the cells that its descriptor samples."""
+    return cv2.blur(bump, (max(1, round(patch / DESCRIPTOR_SIDE)),) * 2)
+
+
+def _read(image: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Values of (H, W) `image` at (..., 2) points (x, y)."""
+    flat = np.ascontiguousarray(points, dtype=np.float32).reshape(-1, 2)
+    # OpenCV remaps at most 32,767 rows or columns at once.
+    parts = [
+        cv2.remap(
+            np.ascontiguousarray(image, dtype=np.float32),
+            np.ascontiguousarray(part[:, :1]),
+            np.ascontiguousarray(part[:, 1:]),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for part in np.array_split(flat, len(flat) // 30_000 + 1)
+    ]
+    return np.concatenate(parts).reshape(points.shape[:-1])
+
+
+def _turn(theta: float, side: int, height: int, width: int) -> NDArray[np.float64]:
+    """Affine map from a square of `side` pixels to the reference turned by `theta` in it."""
+    cos, sin = np.cos(theta), np.sin(theta)
+    matrix = np.array([[cos, sin, 0.0], [-sin, cos, 0.0]])
+    matrix[:, 2] = np.array([width / 2, height / 2]) - matrix[:, :2] @ [side / 2, side / 2]
+    return matrix
+
+
+def _fits(art: NDArray[np.uint8], patch: int) -> NDArray[np.bool_]:
+    """Top left corners of patches that lie within the art."""
+    filled = cv2.blur(
+        art.astype(np.float32), (patch, patch), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT
+    )
+    fits = filled > 0.97
+    fits[len(fits) - patch :] = False
+    fits[:, fits.shape[1] - patch :] = False
+    return fits
+
+
+def _photo_labels(
+    lab: NDArray[np.float32], mask: NDArray[np.bool_], thread: float
+) -> NDArray[np.int16]:
+    """Colour regions of the photo itself: where the design missed a detail, these still know."""
+    smooth = cv2.GaussianBlur(lab, (0, 0), 0.5 * thread)
+    smooth = cv2.bilateralFilter(smooth, 2 * max(2, round(thread)) + 1, 12.0, 0.8 * thread)
+    return region_labels(smooth, mask, make_palette(lab_to_rgb(smooth), mask, most=8), thread)
+
+
+def region_means(
+    values: NDArray[np.float32], labels: NDArray[np.integer], sigma: float
+) -> NDArray[np.float32]:
+    """Smooth mean of (H, W, C) `values` that never looks across a region's boundary."""
+    mean = np.zeros_like(values)
+    # Three box blurs are near enough a Gaussian, and cost the same at any width.
+    box = (2 * round(sigma) + 1,) * 2
+
+    def blur(layer: NDArray[np.float32]) -> NDArray[np.float32]:
+        for _ in range(3):
+            layer = cv2.blur(layer, box, borderType=cv2.BORDER_CONSTANT)
+        return layer
+
+    for label in np.unique(labels):
+        here = labels == label
+        x0, y0, x1, y1 = bounding_box(here)
+        view = np.s_[y0:y1, x0:x1]
+        inside = here[view]
+        share = np.maximum(blur(inside.astype(np.float32)), 1e-4)
+        smooth = blur(values[view] * inside[..., None]) / share[..., None]
+        mean[view][inside] = smooth[inside]
+    return mean
+
+
+def _quality(
+    detail: NDArray[np.float32], mask: NDArray[np.bool_], patch: int, thread: float
+) -> NDArray[np.float32]:
+    """Penalty of the patch around each pixel, 0 for clear even thread.
+
+    Remains of the motif show as energy coarser than thread; blur and glare as lack of thread.
+    """
+    box = (patch, patch)
+    coarse = cv2.GaussianBlur(detail[..., 0], (0, 0), 1.2 * thread)
+    low = np.sqrt(cv2.blur(coarse**2, box))
+    fine = np.sqrt(cv2.blur((detail[..., 0] - coarse) ** 2, box))
+    usual_low, usual_fine = float(np.median(low[mask])), float(np.median(fine[mask]))
+    uneven = np.maximum(low / max(usual_low, 1e-3) - 1.3, 0.0)
+    dull = np.maximum(np.log(max(usual_fine, 1e-3) / np.maximum(fine, 1e-3)) - 0.2, 0.0)
+    loud = np.maximum(np.log(np.maximum(fine, 1e-3) / max(usual_fine, 1e-3)) - 0.5, 0.0)
+    return (uneven + dull + loud).astype(np.float32)
+
+
+def build_library(
+    photo: NDArray[np.floating],
+    design: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    thread: float,
+    seed: int,
+) -> Library:
+    """Prepare the reference pair.
+
+    Args:
+        photo, design: (H, W, 3) in [0, 1], aligned.
+        mask: (H, W) where the photo shows embroidery.
+        thread: thread width in the photo, pixels.
+    """
+    patch = int(np.clip(2 * round(3.0 * thread), 20, 96))
+    palette = make_palette(design, mask)
+    guides = make_guides(design, mask, palette, thread)
+    lab = rgb_to_lab(photo)
+    seen = _photo_labels(lab, mask, thread)
+    labels = np.where(mask, guides.labels.astype(np.int32) * 16 + seen, -1)
+    detail = lab - region_means(lab, labels, 1.6 * thread)
+    quality = _quality(detail, mask, patch, thread)
+    flat = region_means(lab, labels, 4.0 * thread)
+    own = make_guides(lab_to_rgb(flat), mask, make_palette(lab_to_rgb(flat), mask), thread)
+    bump = np.maximum(guides.bump, own.bump)
+    design_l = rgb_to_lab(design)[..., 0]
+    angle, coherence = orientation(detail[..., 0] * mask, 1.5 * thread)
+    height, width = mask.shape
+
+    weight = coherence * mask
+    cos2, sin2 = np.cos(2 * angle), np.sin(2 * angle)
+    tangent = np.arctan2(guides.tangent_sin, guides.tangent_cos)
+    agreement = np.hypot(guides.tangent_sin, guides.tangent_cos)
+    relative = np.sum(weight * agreement * np.exp(1j * (2 * angle - tangent)))
+    total = max(float((weight * agreement).sum()), 1e-6)
+    common = np.sum(weight * np.exp(2j * angle))
+
+    side = int(np.ceil(np.hypot(height, width)))
+    details, usables, maps = [], [], []
+    for turn in range(ROTATIONS):
+        to_home = _turn(2 * np.pi * turn / ROTATIONS, side, height, width)
+        maps.append(to_home)
+        turned = {"M": to_home, "dsize": (side, side)}
+        inverse = cv2.WARP_INVERSE_MAP
+        details.append(
+            cv2.warpAffine(
+                detail, **turned, flags=cv2.INTER_CUBIC | inverse, borderMode=cv2.BORDER_REFLECT
+            )
+        )
+        art = cv2.warpAffine(mask.astype(np.uint8), **turned, flags=cv2.INTER_NEAREST | inverse)
+        usables.append(_fits(art, patch))
+    usable_all = np.stack(usables)
+    spots = np.argwhere(usable_all)
+    if len(spots) == 0:
+        raise ValueError("the reference shows too little embroidery for one patch")
+    rng = np.random.default_rng(seed)
+    if len(spots) > SAMPLES:
+        spots = spots[np.sort(rng.choice(len(spots), SAMPLES, replace=False))]
+    places = spots.astype(np.int32)
+    bump_list = np.empty((len(places), DESCRIPTOR_SIDE**2), dtype=np.float32)
+    home = np.empty((len(places), 2), dtype=np.float32)
+    soft = soften(bump, patch)
+    for turn in range(ROTATIONS):
+        here = places[:, 0] == turn
+        corners = places[here, :0:-1].astype(np.float64)
+        home[here] = (corners + patch / 2) @ maps[turn][:, :2].T + maps[turn][:, 2]
+        grid = (corners[:, None] + sample_points(patch)[None]) @ maps[turn][:, :2].T
+        bump_list[here] = _read(soft, grid + maps[turn][:, 2])
+    doubled = (4 * np.pi / ROTATIONS) * places[:, 0]
+    cos, sin = _read((cos2 * coherence), home), _read((sin2 * coherence), home)
+    direction = np.stack(
+        [
+            cos * np.cos(doubled) - sin * np.sin(doubled),
+            sin * np.cos(doubled) + cos * np.sin(doubled),
+        ],
+        axis=1,
+    ).astype(np.float32)
+    return Library(
+        detail=np.stack(details),
+        usable=usable_all,
+        places=places,
+        home=home,
+        bumps=bump_list,
+        direction=direction,
+        lightness=_read(design_l, home),
+        penalty=_read(quality, home),
+        shading=measure_shading(
+            lab[..., 0] - region_means(lab, labels, 6.0 * thread)[..., 0], guides, thread
+        ),
+        patch=patch,
+        follows=float(abs(relative) / total),
+        offset=float(np.angle(relative)),
+        common=float(np.angle(common)),
+        to_home=np.stack(maps),
+    )
