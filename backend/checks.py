@@ -1,4 +1,4 @@
-"""What can go wrong around a job: inputs and outputs before it starts, the machine while it runs."""
+"""What can go wrong around a job: files before it starts, disk and memory while it runs."""
 
 from __future__ import annotations
 

@@ -201,9 +201,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--manifest", required=True, type=Path, metavar="PATH", help="what to show (JSON)"
     )
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="PATH", help="web page to write"
-    )
+    parser.add_argument("--out", required=True, type=Path, metavar="PATH", help="web page to write")
 
 
 def _report(options: argparse.Namespace) -> int:

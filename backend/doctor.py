@@ -5,6 +5,7 @@ Imports no heavy library: versions come from package metadata, memory from the s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -197,10 +198,8 @@ def _memory_gib() -> float:
         return _windows_memory() / GIB
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
-    try:
+    with contextlib.suppress(OSError, ValueError):
         total = min(total, int(limit.read_text()))
-    except (OSError, ValueError):
-        pass
     return total / GIB
 
 

@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["process_exists", "watch_parent", "watch_stdin", "wait_for_exit"]
+__all__ = ["process_exists", "wait_for_exit", "watch_parent", "watch_stdin"]
 
 POLL_SECONDS = 0.5
 
 
-def watch_stdin(gone: Callable[[], None]) -> None:
+def watch_stdin(gone: Callable[[], object]) -> None:
     """Call `gone` from a thread when the pipe that is stdin closes.
 
     A terminal, a file and /dev/null are not watched: they say nothing about a parent.
@@ -29,12 +29,12 @@ def watch_stdin(gone: Callable[[], None]) -> None:
         _watch(lambda: _drain(descriptor), gone)
 
 
-def watch_parent(pid: int, gone: Callable[[], None]) -> None:
+def watch_parent(pid: int, gone: Callable[[], object]) -> None:
     """Call `gone` from a thread when process `pid` has ended."""
     _watch(lambda: wait_for_exit(pid), gone)
 
 
-def _watch(wait: Callable[[], None], gone: Callable[[], None]) -> None:
+def _watch(wait: Callable[[], object], gone: Callable[[], object]) -> None:
     def run() -> None:
         wait()
         gone()

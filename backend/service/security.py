@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -106,7 +107,7 @@ class Roots:
         Raises:
             InputError: a path lies outside the roots, or `base` is neither hub id nor such a path.
         """
-        changes: dict[str, str] = {}
+        changes: dict[str, Any] = {}
         for field in dataclasses.fields(job):
             value = getattr(job, field.name)
             if field.metadata.get("path") and value is not None:

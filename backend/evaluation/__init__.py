@@ -1,0 +1,1 @@
+"""Measuring results, and showing them in a report."""
