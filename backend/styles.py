@@ -1,7 +1,7 @@
 """What a trained style is on disk: a folder that diffusers, people and this program can read.
 
 style.json (schema 1) · pytorch_lora_weights.safetensors · reference.png · design.png · mask.png
-(1 on the motif, 0 on cloth) · preview.png · blocks.png. All pictures but the last two have one size.
+(1 on the motif, 0 on cloth) · preview.png · blocks.png. The first three pictures have one size.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ __all__ = ["SCHEMA", "WEIGHTS", "BaseModel", "Prompts", "Style", "is_style", "re
 SCHEMA = 1
 WEIGHTS = "pytorch_lora_weights.safetensors"
 _JSON = "style.json"
+# Fields that are files of their own.
+_FILES = ("weights", "reference", "design", "mask", "preview", "plot")
 _RETRAIN = "Train the style again, or choose another one."
 
 
@@ -144,6 +146,7 @@ class Style:
         os.chmod(folder, 0o755)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
         safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        os.chmod(folder / WEIGHTS, 0o644)
         pictures = {
             "reference": self.reference,
             "design": self.design,
@@ -156,12 +159,11 @@ class Style:
                 write_png(folder / f"{name}.png", picture)
         data: dict[str, Any] = {"schema": SCHEMA}
         for each in dataclasses.fields(self):
-            if each.name in ("weights", "plot", *pictures):
+            if each.name in _FILES:
                 continue
             value = getattr(self, each.name)
-            data[each.name] = (
-                dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-            )
+            parts = isinstance(value, BaseModel | Prompts)
+            data[each.name] = dataclasses.asdict(value) if parts else value
         text = json.dumps(data, indent=2, ensure_ascii=False, default=dict) + "\n"
         (folder / _JSON).write_text(text, encoding="utf-8")
 

@@ -21,7 +21,7 @@ from backend.imaging.masks import bounding_box
 from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import Controls
 
-__all__ = ["EncodedPair", "Pair", "encode", "make_pair", "window_boxes"]
+__all__ = ["EncodedPair", "Pair", "design_of", "encode", "make_pair", "window_boxes"]
 
 _PICTURES = ("design", "embroidery", "mask")
 
@@ -117,6 +117,16 @@ def make_pair(
     elif models.profile.pair.maker == "models":
         flat = _drawn_by_models(models, embroidery, flat, subject, seed)
     return Pair(_eight_bit(flat), _eight_bit(embroidery), art)
+
+
+def design_of(
+    models: Models, embroidery: NDArray[np.float32], subject: str | None, seed: int
+) -> NDArray[np.float32]:
+    """The design of a picture (H, W, 3) that shows embroidery at training scale."""
+    flat = flatten(embroidery, colours=models.profile.pair.colours, seed=seed)
+    if models.profile.pair.maker == "models":
+        flat = _drawn_by_models(models, embroidery, flat, subject, seed)
+    return _eight_bit(flat)
 
 
 def _eight_bit(image: NDArray[np.floating]) -> NDArray[np.float32]:

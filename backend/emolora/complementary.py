@@ -1,0 +1,230 @@
+"""Complementary pairs: the style on other motifs, so that stage two can tell it from the motif.
+
+Paper, section 3.3: generate N embroideries with the stage-one LoRA, keep the ⌈N/2⌉ whose late
+self-attention features are most similar to the reference, make their designs, and of those keep
+the ⌈N/4⌉ least similar to the reference's design. The lighter variant, where a base knows few
+words: the designs come first, drawn by code, and are embroidered image-to-image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from backend.emolora import motifs
+from backend.emolora.adapter import Adapter
+from backend.emolora.blocks import recording
+from backend.emolora.inversion import Trajectory, invert
+from backend.emolora.pair import EncodedPair, design_of
+from backend.emolora.sampling import (
+    Companion,
+    concatenate,
+    controls_of,
+    denoise,
+    seeded_noise,
+    to_tensor,
+)
+from backend.imaging.files import read_rgba, write_png
+from backend.models.loading import Models
+from backend.models.prediction import Controls
+
+__all__ = ["Complement", "encode", "load", "make", "passes", "save", "select"]
+
+_TENSORS = "complementary.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Complement:
+    """One complementary pair: subject, design (H, W, 3), latents of its embroidery (1, C, h, w)."""
+
+    subject: str
+    design: NDArray[np.float32]
+    embroidery: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    subject: str
+    design: NDArray[np.float32] | None
+
+
+def passes(models: Models) -> int:
+    """How many values `make` yields before its result."""
+    settings = models.profile.complementary
+    steps = settings.steps
+    if settings.source == "drawn":
+        steps -= min(settings.steps - 1, round(settings.steps * (1.0 - settings.strength)))
+    return 1 + math.ceil(settings.count / settings.batch) * steps
+
+
+def make(
+    models: Models,
+    adapter: Adapter,
+    reference: EncodedPair,
+    reference_design: NDArray[np.float32],
+    seed: int,
+) -> Iterator[list[Complement] | None]:
+    """Make and select the complementary pairs with the stage-one LoRA.
+
+    Yields:
+        None, `passes(models)` times, then the pairs.
+    """
+    settings = models.profile.complementary
+    candidates = _candidates(models, seed)
+    text = reference.embroidery_text
+    controls = None if reference.controls is None else reference.controls[:1]
+    with adapter.style_only():
+        trajectory = invert(
+            models, reference.embroidery[:1], text, steps=settings.steps, controls=controls
+        )
+        yield None
+        latents: list[torch.Tensor] = []
+        likeness: list[float] = []
+        for first in range(0, len(candidates), settings.batch):
+            part = candidates[first : first + settings.batch]
+            made, alike = torch.empty(0), [0.0]
+            for made, alike in _embroider(  # noqa: B007 - the last ones count
+                models, part, reference, trajectory, controls, seed + first
+            ):
+                yield None
+            latents += list(made.split(1))
+            likeness += alike
+    kept = select(likeness, settings.count, 2)
+    finished = []
+    for index in kept:
+        design = candidates[index].design
+        if design is None:
+            picture = models.decode(latents[index])[0].permute(1, 2, 0).cpu().numpy()
+            design = design_of(models, picture, candidates[index].subject, seed)
+        finished.append(Complement(candidates[index].subject, design, latents[index]))
+    own = models.encode_image(to_tensor(reference_design)).flatten().float()
+    likeness_of_designs = [
+        float(
+            torch.cosine_similarity(
+                models.encode_image(to_tensor(each.design)).flatten().float(), own, dim=0
+            )
+        )
+        for each in finished
+    ]
+    least = select([-value for value in likeness_of_designs], settings.count, 4)
+    yield [finished[index] for index in least]
+
+
+def select(scores: Sequence[float], count: int, share: int) -> list[int]:
+    """Indices of the ⌈count / share⌉ highest scores, highest first."""
+    order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
+    return order[: math.ceil(count / share)]
+
+
+def _candidates(models: Models, seed: int) -> list[_Candidate]:
+    settings, window = models.profile.complementary, models.profile.window
+    rng = np.random.default_rng(seed)
+    if settings.source == "drawn":
+        shapes = [motifs.SHAPES[i % len(motifs.SHAPES)] for i in range(settings.count)]
+        return [_Candidate(shape, motifs.draw_motif(shape, window, rng)[0]) for shape in shapes]
+    colours, objects = rng.permutation(settings.colours), rng.permutation(settings.objects)
+    return [
+        _Candidate(f"{colours[i % len(colours)]} {objects[i % len(objects)]}", None)
+        for i in range(settings.count)
+    ]
+
+
+def _embroider(
+    models: Models,
+    part: Sequence[_Candidate],
+    reference: EncodedPair,
+    trajectory: Trajectory,
+    reference_controls: Controls | None,
+    seed: int,
+) -> Iterator[tuple[torch.Tensor, list[float]]]:
+    """Denoise some candidates beside the reference; latents and likeness after each step."""
+    profile = models.profile
+    settings, flat = profile.complementary, profile.flat
+    designs = [each.design for each in part if each.design is not None]
+    start: torch.Tensor | None = None
+    controls: Controls | None = None
+    if designs:
+        start = torch.cat([models.encode_image(to_tensor(design)) for design in designs])
+        controls = concatenate(
+            [controls_of(models, each, flat.canny_scale, flat.tile_scale) for each in designs]
+        )
+        if reference_controls is None:
+            # The companion passes the ControlNets with the rest of the batch.
+            reference_controls = controls_of(
+                models, _blank(profile.window), flat.canny_scale, flat.tile_scale
+            )
+    else:
+        reference_controls = None
+    text = models.encode_prompts([profile.prompts(each.subject)[1] for each in part])
+    shape = (len(part), *reference.embroidery.shape[1:])
+    with recording(models, rows=len(part) + 1, segments=profile.blocks.segments) as recorder:
+        companion = Companion(trajectory, reference.embroidery_text, reference_controls, recorder)
+        for latents in denoise(
+            models,
+            start,
+            seeded_noise(models, shape, seed),
+            text,
+            models.encode_prompts([profile.inference.negative]),
+            steps=settings.steps,
+            strength=settings.strength,
+            guidance=settings.guidance,
+            controls=controls,
+            companion=companion,
+        ):
+            late = recorder.similarities()[:, :, profile.blocks.late :]
+            yield latents, torch.nanmean(late, dim=(1, 2)).tolist()
+
+
+def encode(models: Models, complement: Complement) -> EncodedPair:
+    """A complementary pair as training sees it."""
+    settings = models.profile.training
+    design = models.encode_image(to_tensor(complement.design))
+    text = models.encode_prompts(list(models.profile.prompts(complement.subject)))
+    controls = None
+    if settings.controls:
+        controls = controls_of(models, complement.design, settings.canny_scale, settings.tile_scale)
+    return EncodedPair(
+        design=design,
+        embroidery=complement.embroidery.to(design),
+        weight=torch.ones_like(design[:, :1], dtype=torch.float32),
+        design_text=text[:1],
+        embroidery_text=text[1:],
+        controls=controls,
+    )
+
+
+def save(complements: Sequence[Complement], folder: Path) -> None:
+    """Write the pairs, so that a resumed training need not make them again."""
+    for index, each in enumerate(complements):
+        write_png(folder / f"complementary_{index}.png", each.design)
+    tensors = {str(i): each.embroidery.cpu().contiguous() for i, each in enumerate(complements)}
+    subjects = {str(i): each.subject for i, each in enumerate(complements)}
+    safetensors.torch.save_file(tensors, folder / _TENSORS, metadata=subjects)
+
+
+def load(folder: Path) -> list[Complement] | None:
+    """Read what `save` wrote, or None if it did not."""
+    if not (folder / _TENSORS).is_file():
+        return None
+    with safetensors.safe_open(folder / _TENSORS, framework="pt") as stored:
+        subjects = stored.metadata() or {}
+        return [
+            Complement(
+                subjects[str(i)],
+                np.ascontiguousarray(read_rgba(folder / f"complementary_{i}.png")[..., :3]),
+                stored.get_tensor(str(i)),
+            )
+            for i in range(len(subjects))
+        ]
+
+
+def _blank(side: int) -> NDArray[np.float32]:
+    return np.ones((side, side, 3), dtype=np.float32)

@@ -1,0 +1,210 @@
+"""One training job from photo to style: pair, blocks, stage one, complementary data, stage two."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backend.emolora import blocks as block_choice
+from backend.emolora import complementary, pair, stage_one, stage_two
+from backend.emolora.adapter import Adapter, attention_blocks
+from backend.emolora.checkpoint import Partial
+from backend.emolora.finish import finish
+from backend.jobs import Progress, Result, TrainJob
+from backend.models.loading import Models
+from backend.progress import Meter, Stage
+from backend.styles import check_target
+
+__all__ = ["train"]
+
+PAIR, BLOCKS, ONE, COMPLEMENT, TWO, FINISH = (
+    "pair",
+    "style blocks",
+    "stage one",
+    "complementary pairs",
+    "stage two",
+    "finish",
+)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one training knows as it goes."""
+
+    job: TrainJob
+    models: Models
+    partial: Partial
+    meter: Meter
+    steps_one: int
+    steps_two: int
+    losses: dict[str, list[float]] = field(default_factory=dict)
+
+    def note(self, losses: dict[str, float]) -> str:
+        """Keep a step's losses; a message about the recent ones."""
+        for name, value in losses.items():
+            self.losses.setdefault(name, []).append(value)
+        recent = {name: float(np.mean(values[-20:])) for name, values in self.losses.items()}
+        return ", ".join(f"{name} {value:.4f}" for name, value in recent.items())
+
+
+def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
+    """Learn a style; yields after every step, so that closing the generator cancels it.
+
+    A cancelled or interrupted training leaves `<out>.partial/`, from which the same job goes on
+    and ends with the same weights as if it had run through.
+
+    Raises:
+        InputError: the photo, the design, the mask or the blocks cannot be used.
+        StyleError: `out` holds something that is not a style.
+        ResourceError: `out` cannot be written.
+    """
+    out = Path(job.out)
+    settings = models.profile.training
+    steps_one = settings.steps_one if job.steps_one is None else job.steps_one
+    steps_two = settings.steps_two if job.steps_two is None else job.steps_two
+    check_target(out)
+    chosen = block_choice.named(job.blocks, models)
+    partial = Partial(out, job, models)
+    analysis = 0 if chosen else models.profile.blocks.steps + 1
+    made = complementary.passes(models) if steps_two else 0
+    plan = [
+        Stage(PAIR, 1, 30.0),
+        Stage(BLOCKS, analysis, 2.0),
+        Stage(ONE, steps_one, 4.0),
+        Stage(COMPLEMENT, made, 2.0),
+        Stage(TWO, steps_two, 12.0),
+        Stage(FINISH, 1, 60.0),
+    ]
+    run = _Run(job, models, partial, Meter(plan), steps_one, steps_two)
+    adapter: Adapter | None = None
+    try:
+        both = _pair(run)
+        yield run.meter.tick(PAIR)
+        encoded = pair.encode(models, both, models.profile.prompts(job.subject))
+        blocks, table = yield from _blocks(run, encoded, chosen)
+        adapter = Adapter(models, blocks, rank=settings.rank, seed=job.seed)
+        yield from _stages(run, adapter, blocks, encoded, both)
+        weights = adapter.style_weights()
+        adapter.remove()
+        adapter = None
+        style = finish(job, models, both, weights, blocks, table, run.losses, run.meter.seconds)
+        yield run.meter.tick(FINISH)
+        style.save(out)
+        partial.remove()
+    finally:
+        if adapter is not None:
+            adapter.remove()
+    outputs = {"style": str(out)}
+    if style.preview is not None:
+        outputs["preview"] = str(out / "preview.png")
+    return Result(outputs=outputs, measures=dict(style.measures), seconds=run.meter.seconds)
+
+
+def _pair(run: _Run) -> pair.Pair:
+    """The pair, from the interrupted run if there is one."""
+    job, folder = run.job, run.partial.folder
+    if not run.partial.has("mask.png"):  # the file that is written last
+        made = pair.make_pair(
+            run.models,
+            job.reference,
+            design=job.design,
+            mask=job.mask,
+            subject=job.subject,
+            seed=job.seed,
+        )
+        made.save(folder)
+    return pair.Pair.load(folder)
+
+
+def _blocks(
+    run: _Run, encoded: pair.EncodedPair, chosen: tuple[str, ...] | None
+) -> Generator[Progress, None, tuple[tuple[str, ...], NDArray[np.float64] | None]]:
+    """The style blocks: as named, or by measuring the pair's window that shows most motif."""
+    if chosen is not None:
+        return chosen, None
+    known = run.partial.load_blocks()
+    models = run.models
+    if known is not None:
+        run.meter.tick(BLOCKS, steps=models.profile.blocks.steps + 1)
+        return known
+    table: NDArray[np.float64] | None = None
+    for table in block_choice.measure(
+        models,
+        encoded.design[:1],
+        encoded.embroidery[:1],
+        encoded.design_text,
+        models.profile.blocks,
+        None if encoded.controls is None else encoded.controls[:1],
+    ):
+        if table is None:
+            yield run.meter.tick(BLOCKS)
+    assert table is not None
+    names = attention_blocks(models)
+    found = block_choice.choose(table, names, models.profile.blocks)
+    run.partial.save_blocks(found, table)
+    return found, table
+
+
+def _stages(
+    run: _Run,
+    adapter: Adapter,
+    blocks: tuple[str, ...],
+    encoded: pair.EncodedPair,
+    both: pair.Pair,
+) -> Generator[Progress, None, None]:
+    """Both stages with the complementary data between them, going on from a checkpoint."""
+    models, job, settings = run.models, run.job, run.models.profile.training
+    optimiser = torch.optim.AdamW(
+        adapter.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    at, done = ONE, 0
+    found = run.partial.load_state(adapter, optimiser)
+    if found is not None:
+        at, done, run.losses = found
+        if at == TWO:
+            run.meter.tick(ONE, steps=run.steps_one)
+            run.meter.tick(COMPLEMENT, steps=complementary.passes(models))
+        run.meter.tick(at, steps=done)
+
+    for step in range(done if at == ONE else run.steps_one, run.steps_one):
+        optimiser.zero_grad(set_to_none=True)
+        chance = stage_one.draw(models, encoded, settings.batch, (job.seed, 1, step))
+        losses = stage_one.accumulate(models, adapter, blocks, encoded, chance)
+        optimiser.step()
+        message = run.note(losses)
+        if _is_due(step + 1, run.steps_one, settings.checkpoint_every):
+            run.partial.save_state(ONE, step + 1, adapter, optimiser, run.losses)
+        yield run.meter.tick(ONE, message=message)
+
+    if run.steps_two == 0:
+        return
+    complements = complementary.load(run.partial.folder)
+    if complements is None:
+        box = pair.window_boxes(both.mask, models.profile.window, 1)[0]
+        shown = both.design[box[1] : box[3], box[0] : box[2]]
+        for complements in complementary.make(models, adapter, encoded, shown, job.seed):
+            if complements is None:
+                yield run.meter.tick(COMPLEMENT)
+        assert complements is not None
+        complementary.save(complements, run.partial.folder)
+    generated = [complementary.encode(models, each) for each in complements]
+
+    for step in range(done if at == TWO else 0, run.steps_two):
+        optimiser.zero_grad(set_to_none=True)
+        chance = stage_one.draw(models, encoded, 1, (job.seed, 2, step))
+        other = generated[step % len(generated)]
+        losses = stage_two.accumulate(models, adapter, blocks, encoded, other, chance)
+        optimiser.step()
+        message = run.note(losses)
+        if _is_due(step + 1, run.steps_two, settings.checkpoint_every):
+            run.partial.save_state(TWO, step + 1, adapter, optimiser, run.losses)
+        yield run.meter.tick(TWO, message=message)
+
+
+def _is_due(done: int, steps: int, every: int) -> bool:
+    return done % every == 0 or done == steps
