@@ -39,9 +39,7 @@ def _two_tone_leaf(at: tuple[float, float], degrees: float, length: float) -> li
 
 def _flower(at: tuple[float, float], radius: float, turn: float, petals: str) -> list[Layer]:
     petal = place(blob(radius * 0.40, 0.86), (radius * 0.58, 0.0))
-    layers: list[Layer] = [
-        (petals, [place(petal, at, turn + 72 * k)]) for k in range(5)
-    ]
+    layers: list[Layer] = [(petals, [place(petal, at, turn + 72 * k)]) for k in range(5)]
     layers.append(("mustard", [place(blob(radius * 0.30), at)]))
     return layers
 
@@ -68,7 +66,10 @@ def bird() -> list[Layer]:
         ("mustard", [stroke(np.array([[47.0, 66], [47.6, 71], [48.0, 78.5]]), 2.2)]),
         ("mustard", [stroke(np.array([[56.0, 64], [57.0, 70], [57.5, 79.0]]), 2.2)]),
         ("ink", [path("M 36 43 C 26 51 10 65 3 76 C 4 81 8 83 13 82 C 19 76 27 71 36 66 Z")]),
-        ("cream", [path("M 8.5 70.5 C 13 72 16.5 74.5 18.5 77.5 L 13 82 C 11 77.5 8 75.5 3.8 75 Z")]),
+        (
+            "cream",
+            [path("M 8.5 70.5 C 13 72 16.5 74.5 18.5 77.5 L 13 82 C 11 77.5 8 75.5 3.8 75 Z")],
+        ),
         ("mustard", [path("M 75 23.5 C 80 25 85 27.5 89 31.5 C 84 33 79 34 74.5 34.5 Z")]),
         (
             "coral",

@@ -138,7 +138,8 @@ def drape(
         time = step * dt
         swing = np.clip((time - 0.4) / 0.8, 0.0, 1.0)
         raised, hanging = arms
-        body = Body(tuple(raised + (end - raised) * float(swing) for end in hanging))
+        right, left = (raised + (end - raised) * float(swing) for end in hanging)
+        body = Body((right, left))
         if time > 0.3:
             velocity += GRAVITY * dt
         velocity *= 0.90 if time < 0.3 else 0.992

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def bezier(control: Floats, steps: int) -> Floats:
     t = np.linspace(0.0, 1.0, steps + 1)[:, None]
     layers = [np.broadcast_to(c, (steps + 1, 2)) for c in control]
     while len(layers) > 1:
-        layers = [(1 - t) * a + t * b for a, b in zip(layers[:-1], layers[1:])]
+        layers = [(1 - t) * a + t * b for a, b in pairwise(layers)]
     return np.asarray(layers[0])
 
 
@@ -70,9 +71,7 @@ def blob(radius: float, squeeze: float = 1.0, steps: int = 48) -> Floats:
     return np.stack([radius * np.cos(angle), radius * squeeze * np.sin(angle)], axis=1)
 
 
-def place(
-    polygon: Floats, at: Sequence[float], degrees: float = 0.0, scale: float = 1.0
-) -> Floats:
+def place(polygon: Floats, at: Sequence[float], degrees: float = 0.0, scale: float = 1.0) -> Floats:
     """The polygon scaled, turned (clockwise on the picture) and moved to `at`."""
     angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

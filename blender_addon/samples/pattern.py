@@ -84,7 +84,7 @@ def _body(name: str, neck_depth: float, scoop: float) -> Piece:
     """Front or back: they differ in the neckline and in how deep the armhole is scooped."""
     neck_point = np.array([NECK_HALF, LENGTH])
     armhole = bezier(
-        np.array([UNDERARM, UNDERARM + [-3.6, 0.6], SHOULDER_TIP - [scoop, 12], SHOULDER_TIP]), 60
+        np.array([UNDERARM, UNDERARM - [3.6, -0.6], SHOULDER_TIP - [scoop, 12], SHOULDER_TIP]), 60
     )
     neck = bezier(
         np.array(

@@ -58,9 +58,10 @@ def sew(seconds: float = 2.4) -> Garment:
     particle = _merge(total, start)
     placed = np.vstack([_place(name, points) for name, (points, _) in flat.items()])
     count = int(particle.max()) + 1
-    points = np.stack(
-        [np.bincount(particle, placed[:, k], count) for k in range(3)], axis=1
-    ) / np.bincount(particle, minlength=count)[:, None]
+    points = (
+        np.stack([np.bincount(particle, placed[:, k], count) for k in range(3)], axis=1)
+        / np.bincount(particle, minlength=count)[:, None]
+    )
     local = np.vstack([f + start[n] for n, (_, f) in flat.items()])
     pattern = np.vstack([p for p, _ in flat.values()])
     faces = particle[local]
@@ -167,7 +168,7 @@ def _place_rib(points: Floats) -> Floats:
     rise = points[:, 1:2]
     centre = np.array([0.0, -2.0, 0.0])
     return np.asarray(
-        centre + (base - centre) * (1 - [0.09, 0.09, 0.0] * rise) + [0.0, 0.0, 0.7] * rise
+        centre + (base - centre) * (1 - np.array([0.09, 0.09, 0.0]) * rise) + [0.0, 0.0, 0.7] * rise
     )
 
 

@@ -53,7 +53,7 @@ def texture() -> Pixels:
 def _print(
     pixels: Pixels, where: tuple[str, tuple[float, float], float], layers: list[Layer]
 ) -> None:
-    u0, v0, u1, v1 = (value * TEXTURE_SIZE for value in print_rect(where))
+    u0, _, u1, v1 = (value * TEXTURE_SIZE for value in print_rect(where))
     column, row = round(u0), round(TEXTURE_SIZE - v1)
     side = round(u1 - u0)
     canvas = Canvas(side, side, CLOTH)
