@@ -14,7 +14,7 @@ from pathlib import Path
 from backend.errors import InputError, ResourceError
 from backend.jobs import Job, TrainJob
 
-__all__ = ["check_files", "clear_failures", "needed_bytes"]
+__all__ = ["check_files", "clear_failures", "needed_bytes", "remove_leftovers"]
 
 MIB = 2**20
 IMAGE_SPACE = 300 * MIB  # an 8192 px PNG and its temporary twin
@@ -130,6 +130,16 @@ def clear_failures(out: str) -> Iterator[None]:
         if "out of memory" in str(error) or "can't allocate memory" in str(error):
             raise _out_of_memory() from error
         raise
+
+
+def remove_leftovers(job: Job) -> None:
+    """Remove what a job that was killed left aside; training's checkpoint stays, to be resumed."""
+    out = Path(job.out)
+    if isinstance(job, TrainJob) or not out.parent.is_dir():
+        return
+    for path in out.parent.iterdir():
+        if path.name.startswith(f".{out.name}.") and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _out_of_memory() -> ResourceError:

@@ -22,7 +22,7 @@ from backend.models import profiles
 if TYPE_CHECKING:
     from backend.models.loading import Models
 
-__all__ = ["MAX_SIDE", "MIN_SIDE", "Engine", "remove_leftovers", "run"]
+__all__ = ["MAX_SIDE", "MIN_SIDE", "Engine", "run"]
 
 MIN_SIDE = 64
 MAX_SIDE = 8192
@@ -129,16 +129,6 @@ _engine = Engine()
 def run(job: Job) -> Steps:
     """`Engine.run` with the one engine of this process."""
     return _engine.run(job)
-
-
-def remove_leftovers(job: Job) -> None:
-    """Remove what a job that was killed left aside; training's checkpoint stays, to be resumed."""
-    out = Path(job.out)
-    if isinstance(job, TrainJob) or not out.parent.is_dir():
-        return
-    for path in out.parent.iterdir():
-        if path.name.startswith(f".{out.name}.") and path.is_file():
-            path.unlink(missing_ok=True)
 
 
 class _Stopwatch:

@@ -42,7 +42,8 @@ class ProgressLine:
         if self._live:
             self._rewrite(progress)
             return
-        share = progress.step * SHARES // max(progress.steps, 1)
+        # A stage of a single step is said once, when it begins.
+        share = progress.step * SHARES // progress.steps if progress.steps > 1 else 0
         change = (progress.stage, share, progress.message)
         if change != self._last:
             self._last = change
@@ -70,7 +71,9 @@ class ProgressLine:
 
 
 def _text(progress: Progress) -> str:
-    text = f"{progress.stage} {progress.step}/{progress.steps}"
+    text = progress.stage
+    if progress.steps > 1:
+        text += f" {progress.step}/{progress.steps}"
     if progress.message:
         text += f" · {progress.message}"
     if progress.seconds_left is not None:

@@ -139,6 +139,8 @@ class Comparison:
         mask: white where the design was embroidered; the design's alpha if absent.
         reference_mask: white where the reference shows embroidery (a style's mask.png).
         truth: the true embroidery of the design, if known.
+        baseline: shown for comparison only, such as the plain design, which keeps its own colours
+            best; never marked as the best of a row.
     """
 
     label: str
@@ -148,6 +150,7 @@ class Comparison:
     mask: str | None = None
     reference_mask: str | None = None
     truth: str | None = None
+    baseline: bool = False
 
 
 def measure(comparison: Comparison, folder: Path = Path()) -> Mapping[str, float]:

@@ -138,7 +138,9 @@ def _measured(manifest: Manifest) -> dict[str, Mapping[str, float]]:
 
 
 def _page(manifest: Manifest, table: Mapping[str, Mapping[str, float]], out: Path) -> str:
-    sections = [*_gallery(manifest, out), _timings(manifest.timings), _table(table)]
+    sections = [*_gallery(manifest, out), _timings(manifest.timings)]
+    baselines = {each.label for each in manifest.comparisons if each.baseline}
+    sections.append(_table(table, baselines))
     sections += [f"<p>{html.escape(note)}</p>" for note in manifest.notes]
     facts = "".join(
         f"<div><dt>{html.escape(each.name)}</dt><dd>{html.escape(each.value)}</dd></div>"
@@ -216,7 +218,7 @@ def _timings(timings: tuple[Timing, ...]) -> str:
     )
 
 
-def _table(table: Mapping[str, Mapping[str, float]]) -> str:
+def _table(table: Mapping[str, Mapping[str, float]], baselines: set[str]) -> str:
     shown = [each for each in MEASURES if any(each.name in column for column in table.values())]
     if not shown:
         return ""
@@ -224,9 +226,14 @@ def _table(table: Mapping[str, Mapping[str, float]]) -> str:
     rows, meanings = "", ""
     for each in shown:
         values = {label: column.get(each.name) for label, column in table.items()}
-        known = [value for value in values.values() if value is not None]
-        best = min(known) if each.better == "lower" else max(known)
-        cells = "".join(_cell(value, best, len(known)) for value in values.values())
+        rivals = {label: v for label, v in values.items() if v is not None} 
+        for label in baselines:
+            rivals.pop(label, None)
+        pick = min if each.better == "lower" else max
+        best = pick(rivals.values()) if len(set(rivals.values())) > 1 else None
+        cells = "".join(
+            _cell(value, label in rivals and value == best) for label, value in values.items()
+        )
         arrow = "↓" if each.better == "lower" else "↑"
         rows += (
             f"<tr><th scope=row>{html.escape(each.title)} {arrow}"
@@ -245,8 +252,6 @@ def _table(table: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
-def _cell(value: float | None, best: float, known: int) -> str:
-    if value is None:
-        return "<td class=number>–</td>"
-    text = f"{value:.2f}"
-    return f"<td class=number>{f'<b>{text}</b>' if known > 1 and value == best else text}</td>"
+def _cell(value: float | None, best: bool) -> str:
+    text = "–" if value is None else f"{value:.2f}"
+    return f"<td class=number>{f'<b>{text}</b>' if best else text}</td>"

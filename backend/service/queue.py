@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from backend.engine import remove_leftovers
+from backend.checks import remove_leftovers
 from backend.jobs import Job, JobState, JobStatus, Progress, Result, job_to_dict
 from backend.service.process import WORKER, Worker
 from backend.service.store import JobStore
