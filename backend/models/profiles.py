@@ -199,6 +199,9 @@ class InferenceSettings:
     start: Literal["design", "preview"] = _setting(
         "design", "what SDEdit starts from: the bare design, or the instant preview"
     )
+    preview_strength: float = _setting(
+        0.35, "share of the schedule that is redone where the preview is the start"
+    )
     routing: bool = _setting(
         False, "route prompts as in training: the embroidery prompt to the style blocks only"
     )
@@ -293,7 +296,7 @@ _STARTER = Profile(
     complementary=ComplementarySettings(
         source="drawn", count=6, steps=12, guidance=1.0, strength=0.9, batch=3
     ),
-    inference=InferenceSettings(steps=20, guidance=1.0, routing=True),
+    inference=InferenceSettings(steps=20, guidance=1.0, start="preview", routing=True),
 )
 
 _SDXL = Profile(

@@ -63,7 +63,7 @@ class Quilter:
         self.windows = np.lib.stride_tricks.sliding_window_view(
             library.detail[..., 0],
             shape,
-            axis=(1, 2),  # type: ignore[arg-type]
+            axis=(1, 2),
         )
 
     @staticmethod

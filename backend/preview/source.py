@@ -199,14 +199,13 @@ def build_library(
     for turn in range(ROTATIONS):
         to_home = _turn(2 * np.pi * turn / ROTATIONS, side, height, width)
         maps.append(to_home)
-        turned = {"M": to_home, "dsize": (side, side)}
-        inverse = cv2.WARP_INVERSE_MAP
+        smooth = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        sharp = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        square = (side, side)
         details.append(
-            cv2.warpAffine(
-                detail, **turned, flags=cv2.INTER_CUBIC | inverse, borderMode=cv2.BORDER_REFLECT
-            )
+            cv2.warpAffine(detail, to_home, square, flags=smooth, borderMode=cv2.BORDER_REFLECT)
         )
-        art = cv2.warpAffine(mask.astype(np.uint8), **turned, flags=cv2.INTER_NEAREST | inverse)
+        art = cv2.warpAffine(mask.astype(np.uint8), to_home, square, flags=sharp)
         usables.append(_fits(art, patch))
     usable_all = np.stack(usables)
     spots = np.argwhere(usable_all)

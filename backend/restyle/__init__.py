@@ -1,0 +1,1 @@
+"""Embroiders images and words in a trained style (paper, section 3.4)."""

@@ -1,0 +1,64 @@
+"""Encoding and decoding images of any size in overlapping, blended windows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backend.models.loading import Models
+from backend.restyle.windows import Blend, Grid
+
+__all__ = ["decode", "encode", "pad", "to_tensor"]
+
+
+def pad(image: NDArray[np.float32], window: int, factor: int) -> NDArray[np.float32]:
+    """Mirror an image to the right and below, to whole latent cells and at least one window."""
+    height, width = image.shape[:2]
+    more = [max(window, -(-side // factor) * factor) - side for side in (height, width)]
+    if more == [0, 0]:
+        return image
+    margins = [(0, more[0]), (0, more[1])] + [(0, 0)] * (image.ndim - 2)
+    return np.pad(image, margins, mode="symmetric")
+
+
+def to_tensor(rgb: NDArray[np.float32]) -> torch.Tensor:
+    """(H, W, 3) array to (1, 3, H, W) tensor."""
+    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
+
+
+def encode(
+    models: Models, rgb: NDArray[np.float32], grid: Grid
+) -> Generator[None, None, torch.Tensor]:
+    """Scaled latents (C, H/8, W/8) of a padded image (H, W, 3); yields once a window.
+
+    Cells that no window covers are 0.
+    """
+    blend: Blend | None = None
+    factor, side = models.factor, grid.window * models.factor
+    for top, left in grid.spots:
+        y, x = top * factor, left * factor
+        latents = models.encode_image(to_tensor(rgb[y : y + side, x : x + side]))[0]
+        blend = blend or Blend(grid, len(latents))
+        blend.add((top, left), latents)
+        yield
+    if blend is None:
+        raise ValueError("no window to encode")
+    return blend.mean()
+
+
+def decode(
+    models: Models, latents: torch.Tensor, grid: Grid
+) -> Generator[None, None, NDArray[np.float32]]:
+    """rgb (8H, 8W, 3) in [0, 1] of scaled latents (C, H, W); yields once a window.
+
+    Pixels that no window covers are 0.
+    """
+    blend = Blend(grid, 3, models.factor)
+    for top, left in grid.spots:
+        part = latents[None, :, top : top + grid.window, left : left + grid.window]
+        blend.add((top, left), models.decode(part)[0])
+        yield
+    return blend.mean().permute(1, 2, 0).numpy()

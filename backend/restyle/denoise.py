@@ -1,0 +1,139 @@
+"""The denoising loop over windows, shared by image and text input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDIMScheduler
+
+from backend.emolora.adapter import routed
+from backend.models.loading import Models, TextEmbedding
+from backend.models.prediction import Controls, predict
+from backend.restyle.windows import Blend, Grid
+
+__all__ = ["Spots", "Words", "batch_size", "denoise", "make_scheduler"]
+
+Spots = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Encoded prompts of a run.
+
+    Attributes:
+        style: the embroidery prompt, holds the trigger.
+        plain: what the blocks outside `blocks` read; None: the embroidery prompt too.
+        negative: for classifier-free guidance; None where guidance is off.
+        blocks: the style blocks.
+    """
+
+    style: TextEmbedding
+    plain: TextEmbedding | None
+    negative: TextEmbedding | None
+    blocks: tuple[str, ...]
+
+
+def make_scheduler(models: Models, steps: int) -> DDIMScheduler:
+    """Deterministic DDIM on the base's own noise schedule, from its noisiest timestep on."""
+    scheduler: DDIMScheduler = DDIMScheduler.from_config(
+        models.scheduler.config,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def batch_size(models: Models) -> int:
+    """Windows a UNet call takes at a time."""
+    if models.device.type == "cpu":
+        return 4
+    return 8 if models.profile.window <= 512 else 2
+
+
+def _rows(text: TextEmbedding, count: int) -> TextEmbedding:
+    return text.expand(count)
+
+
+def _join(first: TextEmbedding, second: TextEmbedding) -> TextEmbedding:
+    return TextEmbedding(
+        torch.cat([first.hidden, second.hidden]), torch.cat([first.pooled, second.pooled])
+    )
+
+
+def _twice(controls: Controls | None) -> Controls | None:
+    if controls is None:
+        return None
+    return Controls(
+        torch.cat([controls.canny] * 2),
+        torch.cat([controls.tile] * 2),
+        controls.canny_scale,
+        controls.tile_scale,
+    )
+
+
+@torch.no_grad()
+def _predict_windows(
+    models: Models,
+    windows: torch.Tensor,
+    timestep: int,
+    words: Words,
+    guidance: float,
+    controls: Controls | None,
+) -> torch.Tensor:
+    """The UNet's guided output for (B, C, h, w) windows."""
+    count = len(windows)
+    text = _rows(words.plain or words.style, count)
+    inner = _rows(words.style, count)
+    if words.negative is not None:
+        negative = _rows(words.negative, count)
+        text, inner = _join(negative, text), _join(negative, inner)
+        windows, controls = torch.cat([windows] * 2), _twice(controls)
+    route = routed(models, words.blocks, inner.hidden) if words.plain is not None else nullcontext()
+    with route:
+        output = predict(models, windows, timestep, text, controls)
+    if words.negative is None:
+        return output
+    negative_output, positive = output.chunk(2)
+    return negative_output + guidance * (positive - negative_output)
+
+
+def denoise(
+    models: Models,
+    latents: torch.Tensor,
+    grid: Grid,
+    scheduler: DDIMScheduler,
+    timesteps: Sequence[int],
+    words: Words,
+    guidance: float,
+    controls: Callable[[Spots], Controls | None],
+) -> Generator[None, None, torch.Tensor]:
+    """Denoise a plane of latents; yields once for every batch of windows.
+
+    Args:
+        latents: (C, H, W) float32 on the CPU, noisy at `timesteps[0]`.
+        controls: gives the ControlNets' conditions of some windows, or None.
+
+    Returns:
+        (C, H, W) clean latents; cells that no window covers mean nothing.
+    """
+    size = batch_size(models)
+    for timestep in timesteps:
+        blend = Blend(grid, len(latents))
+        for spots in grid.batches(size):
+            windows = torch.stack(
+                [latents[:, t : t + grid.window, x : x + grid.window] for t, x in spots]
+            ).to(models.device, models.dtype)
+            output = _predict_windows(
+                models, windows, int(timestep), words, guidance, controls(spots)
+            )
+            for spot, values in zip(spots, output):
+                blend.add(spot, values)
+            yield
+        output = blend.mean()
+        latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
+    return latents

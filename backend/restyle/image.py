@@ -1,0 +1,194 @@
+"""Image input: embroiders artwork of any size in a trained style (paper, section 3.4).
+
+SDEdit (Meng et al., 2022) with ControlNet-Canny and ControlNet-Tile, in overlapping windows. It
+starts from the bare design, or (hybrid) from the instant preview, whose thread it harmonises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+from numpy.typing import NDArray
+
+from backend.emolora.adapter import with_style
+from backend.errors import InputError
+from backend.imaging.masks import extend_colours
+from backend.jobs import Progress, RestyleJob
+from backend.models.loading import Models
+from backend.models.profiles import KindSettings
+from backend.preview.analogy import synthesise
+from backend.progress import Meter, Stage
+from backend.restyle import autoencode
+from backend.restyle.conditions import Conditions
+from backend.restyle.correction import in_strips
+from backend.restyle.denoise import Words, batch_size, denoise, make_scheduler
+from backend.restyle.windows import Grid, noise_field, plan
+from backend.styles import Style
+
+__all__ = ["counted", "make_words", "restyle"]
+
+T = TypeVar("T")
+
+# Lightness coarser than this share of the window is the design's, finer is the thread's.
+COARSE = 1.0 / 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What a job comes to once the profile has filled its gaps."""
+
+    kind: KindSettings
+    steps: int
+    strength: float
+    guidance: float
+    from_preview: bool
+
+    @classmethod
+    def of(cls, models: Models, style: Style, job: RestyleJob) -> _Settings:
+        inference = models.profile.inference
+        kind = models.profile.kind(style.kind if job.embroidery == "auto" else job.embroidery)
+        start = inference.start if job.start == "auto" else job.start
+        usual = inference.preview_strength if start == "preview" else kind.strength
+        return cls(
+            kind=kind,
+            steps=job.steps or inference.steps,
+            strength=usual if job.strength is None else job.strength,
+            guidance=inference.guidance if job.guidance is None else job.guidance,
+            from_preview=start == "preview",
+        )
+
+
+def make_words(models: Models, style: Style, prompts: tuple[str, str], guidance: float) -> Words:
+    """Encode design and embroidery prompt; routed as in training where the profile says so."""
+    inference = models.profile.inference
+    design, embroidery = prompts
+    return Words(
+        style=models.encode_prompts([embroidery]),
+        plain=models.encode_prompts([design]) if inference.routing else None,
+        negative=models.encode_prompts([inference.negative]) if guidance > 1.0 else None,
+        blocks=style.blocks,
+    )
+
+
+def restyle(
+    models: Models,
+    style: Style,
+    rgba: NDArray[np.float32],
+    mask: NDArray[np.float32] | None,
+    job: RestyleJob,
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    """Embroider `rgba` in a style.
+
+    Args:
+        models: the style's base.
+        rgba: (H, W, 4) in [0, 1], any size; alpha is kept.
+        mask: (H, W), 1 where to embroider, between for a soft edge; None: wherever alpha is not 0.
+        job: strength, kind, start, steps, guidance, style strength and seed are read.
+
+    Returns:
+        (H, W, 4); pixels where the mask or alpha is 0 are bit-identical to the input's.
+
+    Raises:
+        InputError: nothing to embroider.
+    """
+    cover = (rgba[..., 3] > 0.0).astype(np.float32)
+    if mask is not None:
+        cover *= mask
+    inside = cover > 0.0
+    if not inside.any():
+        raise InputError(
+            f"{job.input}: the mask and the image's transparency leave nothing to embroider.",
+            "Give a mask that is white where to embroider.",
+        )
+    settings = _Settings.of(models, style, job)
+    height, width = inside.shape
+    design = extend_colours(rgba[..., :3], rgba[..., 3] > 0.5)
+    grid = _grid(models, inside)
+    begin, timesteps, meter = _schedule(models, settings, grid)
+    yield meter.tick("preparing", steps=0)
+
+    start = design
+    if settings.from_preview:
+        start = synthesise(style.reference, style.design, style.mask, design, cover, seed=job.seed)
+        yield meter.tick("preparing")
+    if timesteps:
+        side = models.profile.window
+        plane = autoencode.pad(start, side, models.factor)
+        latents = yield from counted(autoencode.encode(models, plane, grid), meter, "encoding")
+        conditions = Conditions(
+            models, autoencode.pad(design, side, models.factor), grid, settings.kind
+        )
+        noise = noise_field(job.seed, *latents.shape)
+        latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
+        words = make_words(models, style, models.profile.prompts(), settings.guidance)
+        with with_style(models, dict(style.weights), strength=job.style_strength):
+            latents = yield from counted(
+                denoise(
+                    models, latents, grid, begin, timesteps, words, settings.guidance, conditions
+                ),
+                meter,
+                "embroidering",
+            )
+        plane = yield from counted(autoencode.decode(models, latents, grid), meter, "decoding")
+        result = plane[:height, :width]
+    else:
+        result = start
+    if settings.kind.colour_correction:
+        result = in_strips(result, start, COARSE * models.profile.window, inside)
+    blended = rgba.copy()
+    soft = cover[..., None]
+    mixed = rgba[..., :3] * (1.0 - soft) + result * soft
+    blended[..., :3] = np.where(inside[..., None], mixed, rgba[..., :3])
+    yield meter.tick("finishing")
+    return blended
+
+
+def _grid(models: Models, inside: NDArray[np.bool_]) -> Grid:
+    """Windows over the padded image, those that touch what is to be embroidered."""
+    factor, side = models.factor, models.profile.window // models.factor
+    rows, columns = (max(side, -(-length // factor)) for length in inside.shape)
+    needed = np.zeros((rows, columns), dtype=bool)
+    tall, wide = inside.shape
+    whole = np.zeros((-(-tall // factor) * factor, -(-wide // factor) * factor), dtype=bool)
+    whole[:tall, :wide] = inside
+    cells = whole.reshape(len(whole) // factor, factor, -1, factor).any(axis=(1, 3))
+    needed[: cells.shape[0], : cells.shape[1]] = cells
+    return plan(rows, columns, side, models.profile.inference.overlap, needed)
+
+
+def _schedule(
+    models: Models, settings: _Settings, grid: Grid
+) -> tuple[DDIMScheduler, list[int], Meter]:
+    """Scheduler, the timesteps that `strength` leaves to do, and the plan of progress."""
+    scheduler = make_scheduler(models, settings.steps)
+    todo = min(settings.steps, int(settings.steps * settings.strength))
+    timesteps = [int(t) for t in scheduler.timesteps[settings.steps - todo :]]
+    calls = -(-len(grid.spots) // batch_size(models)) * len(timesteps)
+    passes = 2.0 if settings.guidance > 1.0 else 1.0
+    codes = len(grid.spots) if timesteps else 0
+    stages = [
+        Stage("preparing", 1, 4.0 if settings.from_preview else 0.1),
+        Stage("encoding", codes, 0.15),
+        Stage("embroidering", calls, 0.1 * passes * min(batch_size(models), len(grid.spots))),
+        Stage("decoding", codes, 0.25),
+        Stage("finishing", 1, 0.2),
+    ]
+    return scheduler, timesteps, Meter(stages)
+
+
+def counted(
+    work: Generator[None, None, T], meter: Meter, stage: str
+) -> Generator[Progress, None, T]:
+    """Turn every bare step of `work` into progress."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as finished:
+            value: T = finished.value
+            return value
+        yield meter.tick(stage)

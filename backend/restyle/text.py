@@ -1,0 +1,112 @@
+"""Text input: embroiders a motif from words (paper, section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backend.emolora.adapter import with_style
+from backend.jobs import GenerateJob, Progress
+from backend.models.loading import Models
+from backend.models.prediction import Controls
+from backend.progress import Meter, Stage
+from backend.restyle import autoencode
+from backend.restyle.denoise import batch_size, denoise, make_scheduler
+from backend.restyle.image import counted, make_words
+from backend.restyle.windows import noise_field, plan
+from backend.styles import Style
+
+__all__ = ["generate", "prompts_of"]
+
+# Share of the schedule that is redone when a motif drawn in one window is brought to full size.
+ENLARGING_STRENGTH = 0.6
+
+
+def prompts_of(style: Style, prompt: str) -> tuple[str, str]:
+    """Design and embroidery prompt; the trigger is added where the user left it out."""
+    words = " ".join(prompt.split())
+    trigger = style.prompts.trigger
+    plain = " ".join(words.replace(trigger, " ").split())
+    return plain, words if trigger in words else f"{plain} {trigger}"
+
+
+def _no_controls(spots: object) -> Controls | None:
+    return None
+
+
+def generate(
+    models: Models, style: Style, job: GenerateJob
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    """Embroider what a prompt says.
+
+    The motif is composed within one window; a larger image is that enlarged and embroidered
+    again in overlapping windows, so that words do not repeat from window to window.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+    """
+    side, factor = models.profile.window, models.factor
+    height, width = job.height or side, job.width or side
+    inference = models.profile.inference
+    steps = job.steps or inference.steps
+    guidance = inference.guidance if job.guidance is None else job.guidance
+    cells = side // factor
+    first = plan(cells, cells, cells, inference.overlap)
+    rows, columns = (max(cells, -(-length // factor)) for length in (height, width))
+    full = plan(rows, columns, cells, inference.overlap)
+    larger = len(full.spots) > 1
+    again = int(steps * ENLARGING_STRENGTH) if larger else 0
+    pace = 0.2 if guidance > 1.0 else 0.1
+    calls = -(-len(full.spots) // batch_size(models)) * again
+    meter = Meter(
+        [
+            Stage("composing", steps, pace),
+            Stage("encoding", len(full.spots) if larger else 0, 0.15),
+            Stage("embroidering", calls, pace * batch_size(models)),
+            Stage("decoding", len(full.spots) + (1 if larger else 0), 0.25),
+        ]
+    )
+    words = make_words(models, style, prompts_of(style, job.prompt), guidance)
+    scheduler = make_scheduler(models, steps)
+    channels = int(models.unet.config.in_channels)
+    latents = noise_field(job.seed, channels, cells, cells) * float(scheduler.init_noise_sigma)
+    times = [int(t) for t in scheduler.timesteps]
+    with with_style(models, dict(style.weights), strength=job.style_strength):
+        latents = yield from counted(
+            denoise(models, latents, first, scheduler, times, words, guidance, _no_controls),
+            meter,
+            "composing",
+        )
+        if not larger:
+            image = yield from counted(autoencode.decode(models, latents, first), meter, "decoding")
+            return _fitted(image, height, width)
+        small = yield from counted(autoencode.decode(models, latents, first), meter, "decoding")
+        plane = _fitted(small, height, width)
+        plane = autoencode.pad(plane, side, factor)
+        clean = yield from counted(autoencode.encode(models, plane, full), meter, "encoding")
+        scheduler = make_scheduler(models, steps)
+        times = times[steps - again :]
+        noise = noise_field(job.seed, *clean.shape)
+        latents = scheduler.add_noise(clean, noise, torch.tensor([times[0]]))
+        latents = yield from counted(
+            denoise(models, latents, full, scheduler, times, words, guidance, _no_controls),
+            meter,
+            "embroidering",
+        )
+    image = yield from counted(autoencode.decode(models, latents, full), meter, "decoding")
+    return image[:height, :width]
+
+
+def _fitted(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """The square image cut to the wanted proportions and scaled to (height, width)."""
+    side = len(image)
+    scale = max(height, width) / side
+    tall, wide = max(1, round(height / scale)), max(1, round(width / scale))
+    top, left = (side - tall) // 2, (side - wide) // 2
+    part = np.ascontiguousarray(image[top : top + tall, left : left + wide])
+    how = cv2.INTER_CUBIC if scale > 1.0 else cv2.INTER_AREA
+    return np.clip(cv2.resize(part, (width, height), interpolation=how), 0.0, 1.0)
