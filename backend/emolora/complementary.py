@@ -68,6 +68,7 @@ def passes(models: Models) -> int:
 def make(
     models: Models,
     adapter: Adapter,
+    blocks: Sequence[str],
     reference: EncodedPair,
     reference_design: NDArray[np.float32],
     seed: int,
@@ -92,7 +93,7 @@ def make(
             part = candidates[first : first + settings.batch]
             made, alike = torch.empty(0), [0.0]
             for made, alike in _embroider(  # noqa: B007 - the last ones count
-                models, part, reference, trajectory, controls, seed + first
+                models, part, blocks, reference, trajectory, controls, seed + first
             ):
                 yield None
             latents += list(made.split(1))
@@ -140,6 +141,7 @@ def _candidates(models: Models, seed: int) -> list[_Candidate]:
 def _embroider(
     models: Models,
     part: Sequence[_Candidate],
+    blocks: Sequence[str],
     reference: EncodedPair,
     trajectory: Trajectory,
     reference_controls: Controls | None,
@@ -163,16 +165,26 @@ def _embroider(
             )
     else:
         reference_controls = None
-    text = models.encode_prompts([profile.prompts(each.subject)[1] for each in part])
+    plain = models.encode_prompts([profile.prompts(each.subject)[0] for each in part])
+    styled = models.encode_prompts([profile.prompts(each.subject)[1] for each in part])
+    route = profile.inference.routing
     shape = (len(part), *reference.embroidery.shape[1:])
     with recording(models, rows=len(part) + 1, segments=profile.blocks.segments) as recorder:
-        companion = Companion(trajectory, reference.embroidery_text, reference_controls, recorder)
+        companion = Companion(
+            trajectory,
+            reference.design_text if route else reference.embroidery_text,
+            reference.embroidery_text,
+            reference_controls,
+            recorder,
+        )
         for latents in denoise(
             models,
             start,
             seeded_noise(models, shape, seed),
-            text,
+            plain if route else styled,
             models.encode_prompts([profile.inference.negative]),
+            styled=styled if route else None,
+            blocks=blocks,
             steps=settings.steps,
             strength=settings.strength,
             guidance=settings.guidance,

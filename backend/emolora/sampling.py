@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from backend.emolora.adapter import routed
 from backend.emolora.blocks import Recorder, segment_of
 from backend.emolora.inversion import Trajectory
 from backend.imaging import edges
@@ -24,11 +26,14 @@ class Companion:
 
     Attributes:
         trajectory: its latents (1, C, h, w) at every timestep of the same schedule.
+        text: its design prompt, one row.
+        styled: its embroidery prompt, one row.
         recorder: takes in the similarities; made for one row more than the batch.
     """
 
     trajectory: Trajectory
     text: TextEmbedding
+    styled: TextEmbedding
     controls: Controls | None
     recorder: Recorder
 
@@ -80,6 +85,8 @@ def denoise(
     text: TextEmbedding,
     negative: TextEmbedding,
     *,
+    styled: TextEmbedding | None = None,
+    blocks: Sequence[str] = (),
     steps: int,
     strength: float = 1.0,
     guidance: float = 1.0,
@@ -93,6 +100,7 @@ def denoise(
         noise: of the same shape.
         text: B rows.
         negative: one row, used where `guidance` is above 1.
+        styled: B rows that `blocks` read in place of `text` (prompt routing); None: no routing.
         strength: share of the schedule that is redone.
 
     Yields:
@@ -103,15 +111,15 @@ def denoise(
     current = noise if latents is None else add_noise(models, latents, noise, schedule[first])
     batch = noise.shape[0]
     guided = guidance > 1.0
-    parts = [text, negative.expand(batch)] if guided else [text]
+    unwanted_text = [negative.expand(batch)] if guided else []
+    parts = [text, *unwanted_text]
+    inner = [styled if styled is not None else text, *unwanted_text]
     conditions = [controls] * len(parts) if controls is not None else []
     if companion is not None:
-        parts = [companion.text, *parts]
+        parts, inner = [companion.text, *parts], [companion.styled, *inner]
         if companion.controls is not None:
             conditions = [companion.controls, *conditions]
-    words = TextEmbedding(
-        torch.cat([each.hidden for each in parts]), torch.cat([each.pooled for each in parts])
-    )
+    words, inner_words = _joined(parts), _joined(inner)
     pictures = concatenate(conditions) if conditions else None
     for step in range(first, steps):
         here, there = schedule[step], (schedule[step + 1] if step + 1 < steps else -1)
@@ -120,7 +128,9 @@ def denoise(
             rows = [companion.trajectory[here], *rows]
             recorder = companion.recorder
             recorder.segment = segment_of(step, steps, recorder.total.shape[-1])
-        output = predict(models, torch.cat(rows), here, words, pictures)
+        route = nullcontext() if styled is None else routed(models, blocks, inner_words.hidden)
+        with route:
+            output = predict(models, torch.cat(rows), here, words, pictures)
         if companion is not None:
             output = output[1:]
         if guided:
@@ -129,3 +139,9 @@ def denoise(
         estimate = noise_of(models, current, output, here)
         current = ddim_step(models, current, estimate, here, there)
         yield current
+
+
+def _joined(parts: Sequence[TextEmbedding]) -> TextEmbedding:
+    return TextEmbedding(
+        torch.cat([each.hidden for each in parts]), torch.cat([each.pooled for each in parts])
+    )

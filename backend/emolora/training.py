@@ -187,7 +187,7 @@ def _stages(
     if complements is None:
         box = pair.window_boxes(both.mask, models.profile.window, 1)[0]
         shown = both.design[box[1] : box[3], box[0] : box[2]]
-        for complements in complementary.make(models, adapter, encoded, shown, job.seed):
+        for complements in complementary.make(models, adapter, blocks, encoded, shown, job.seed):
             if complements is None:
                 yield run.meter.tick(COMPLEMENT)
         assert complements is not None

@@ -1,0 +1,148 @@
+"""Loading base models, and one prediction of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+
+from backend.errors import ProfileError
+from backend.models import loading, profiles
+from backend.models.loading import Models
+from backend.models.prediction import (
+    Controls,
+    add_noise,
+    ddim_step,
+    noise_of,
+    noise_target,
+    predict,
+    timesteps,
+)
+
+
+def _noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_prompts_are_encoded_as_diffusers_does(tiny_model: Path, tiny_models: Models) -> None:
+    words = ["a red heart", "a red heart in [emb] style"]
+    ours = tiny_models.encode_prompts(words)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_model)
+    with torch.no_grad():
+        hidden, _, pooled, _ = pipeline.encode_prompt(words, do_classifier_free_guidance=False)
+    torch.testing.assert_close(ours.hidden, hidden)
+    torch.testing.assert_close(ours.pooled, pooled)
+    assert not torch.equal(ours.hidden[0], ours.hidden[1])
+
+
+def test_the_sdxl_profile_loads_the_same_classes_from_a_folder(tiny_model: Path) -> None:
+    models = loading.load("sdxl", base=str(tiny_model), device="cpu")
+    assert models.profile.window == 1024
+    assert models.base == tiny_model.name
+    assert not any(p.requires_grad for p in models.unet.parameters())
+
+
+def test_images_go_to_latents_and_back(tiny_models: Models) -> None:
+    rgb = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    latents = tiny_models.encode_image(rgb)
+    assert latents.shape == (2, 4, 8, 6)
+    back = tiny_models.decode(latents)
+    assert back.shape == rgb.shape
+    assert back.min() >= 0.0
+    assert back.max() <= 1.0
+    assert torch.equal(latents, tiny_models.encode_image(rgb))  # the mode: nothing is drawn
+
+
+def test_fingerprint_follows_the_weights_only(tiny_model: Path, tiny_models: Models) -> None:
+    before = tiny_models.fingerprint()
+    again = loading.load("starter", base=str(tiny_model), device="cpu")
+    assert again.fingerprint() == before
+    with torch.no_grad():
+        again.unet.conv_in.weight += 0.1
+    assert again.fingerprint() != before
+
+
+def test_controls_change_the_prediction_by_their_scale(tiny_models: Models) -> None:
+    text = tiny_models.encode_prompts(["a motif"])
+    latents, picture = _noise(1, 4, 8, 8), torch.rand(1, 3, 64, 64)
+    for network in (tiny_models.controlnet_canny, tiny_models.controlnet_tile):
+        for parameter in network.parameters():  # a fresh ControlNet says zero
+            parameter.data += 0.01
+    plain = predict(tiny_models, latents, 300, text)
+    none = predict(tiny_models, latents, 300, text, Controls(picture, picture, 0.0, 0.0))
+    both = predict(tiny_models, latents, 300, text, Controls(picture, picture, 0.5, 0.5))
+    assert torch.equal(plain, none)
+    assert not torch.allclose(plain, both)
+
+
+def test_schedule_agrees_with_diffusers(tiny_models: Models) -> None:
+    scheduler = DDIMScheduler.from_config(
+        tiny_models.scheduler.config,
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+        clip_sample=False,
+    )
+    scheduler.set_timesteps(10)
+    schedule = timesteps(tiny_models, 10)
+    assert schedule == scheduler.timesteps.tolist()
+    latents, output = _noise(1, 4, 8, 8), _noise(1, 4, 8, 8, seed=1)
+    ours = ddim_step(tiny_models, latents, output, schedule[0], schedule[1])
+    theirs = scheduler.step(output, schedule[0], latents).prev_sample
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    last = ddim_step(tiny_models, latents, output, schedule[-1], -1)
+    theirs = scheduler.step(output, schedule[-1], latents).prev_sample
+    torch.testing.assert_close(last, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_a_perfect_prediction_gives_back_noise_and_image(tiny_models: Models, kind: str) -> None:
+    tiny_models.scheduler.register_to_config(prediction_type=kind)
+    clean, noise = _noise(2, 4, 8, 8), _noise(2, 4, 8, 8, seed=1)
+    noisy = add_noise(tiny_models, clean, noise, 700)
+    output = noise_target(tiny_models, clean, noise, 700)
+    found = noise_of(tiny_models, noisy, output, 700)
+    torch.testing.assert_close(found, noise, atol=1e-4, rtol=1e-4)
+    back = ddim_step(tiny_models, noisy, found, 700, -1)
+    torch.testing.assert_close(back, clean, atol=1e-3, rtol=1e-3)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="pipeline layout") as caught:
+        loading.load("starter", base=str(tmp_path / "nothing"), device="cpu")
+    assert str(tmp_path) in caught.value.message
+    assert not loading.is_available("starter", base=str(tmp_path / "nothing"))
+
+
+def test_a_damaged_folder_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_model, folder)
+    weights = next((folder / "unet").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ProfileError, match="damaged or incomplete") as caught:
+        loading.load("starter", base=str(folder), device="cpu")
+    assert str(folder / "unet") in caught.value.message
+
+
+def test_a_model_that_is_not_there_offline_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def absent(*_: object, **__: object) -> None:
+        raise OSError("not in the cache\nmore")
+
+    monkeypatch.setattr(loading.UNet2DConditionModel, "from_pretrained", absent)
+    with pytest.raises(ProfileError, match="Unset HF_HUB_OFFLINE"):
+        loading.load("sdxl", device="cpu")
+
+
+def test_unknown_prediction_types_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(tiny_model, folder)
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace('"epsilon"', '"sample"'))
+    with pytest.raises(ProfileError, match="predicts noise or velocity"):
+        loading.load(profiles.get("starter"), base=str(folder), device="cpu")
