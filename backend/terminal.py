@@ -35,7 +35,7 @@ class ProgressLine:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._open = False
-        self._last: tuple[str, int, str] | None = None
+        self._last: tuple[str, int] | None = None
 
     def show(self, progress: Progress) -> None:
         """Show one step, if it says anything new."""
@@ -44,7 +44,7 @@ class ProgressLine:
             return
         # A stage of a single step is said once, when it begins.
         share = progress.step * SHARES // progress.steps if progress.steps > 1 else 0
-        change = (progress.stage, share, progress.message)
+        change = (progress.stage, share)
         if change != self._last:
             self._last = change
             self._stream.write(f"{_text(progress)}\n")
@@ -58,10 +58,9 @@ class ProgressLine:
             self._open = False
 
     def _rewrite(self, progress: Progress) -> None:
-        change = (progress.stage, 0, progress.message)
-        if self._last is not None and change[0] != self._last[0]:
+        if self._last is not None and progress.stage != self._last[0]:
             self.close()
-        self._last = change
+        self._last = (progress.stage, 0)
         filled = round(BAR_CELLS * progress.step / max(progress.steps, 1))
         bar = "█" * filled + "░" * (BAR_CELLS - filled)
         width = shutil.get_terminal_size().columns - 1

@@ -56,6 +56,19 @@ def preview_job(folder: Path, name: str = "out.png") -> dict[str, Any]:
     }
 
 
+def endless_job(folder: Path, model: Path) -> dict[str, Any]:
+    """Training on a tiny model that would take hours."""
+    return {
+        "kind": "train",
+        "reference": preview_job(folder)["reference"],
+        "out": str(folder / "endless"),
+        "base": str(model),
+        "steps_one": 100_000,
+        "steps_two": 0,
+        "blocks": "paper",
+    }
+
+
 @dataclass(frozen=True)
 class Service:
     """A running service and a client that may use it."""
@@ -89,6 +102,17 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.03)
+
+
+def wait_for_stage(service: Service, id: str, stage: str, seconds: float = 90) -> None:
+    """Wait until a job is in a stage."""
+
+    def there() -> bool:
+        status = service.status(id)
+        assert status["state"] not in FINAL, status
+        return status["progress"] is not None and status["progress"]["stage"] == stage
+
+    wait_until(there, seconds)
 
 
 def children(pid: int) -> list[int]:

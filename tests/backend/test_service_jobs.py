@@ -10,7 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from running import Service, alive, preview_job, running_service, wait_until
+from running import (
+    Service,
+    alive,
+    endless_job,
+    preview_job,
+    running_service,
+    wait_for_stage,
+    wait_until,
+)
 
 from backend.jobs import JobStatus
 
@@ -24,19 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(folder: Path, tiny_model: Path) -> Iterator[Service]:
     with running_service(folder, tiny_model) as service:
         yield service
-
-
-def endless_job(folder: Path, tiny_model: Path) -> dict[str, object]:
-    """Training that would take hours."""
-    job = preview_job(folder)
-    return {
-        "kind": "train",
-        "reference": job["reference"],
-        "out": str(folder / "endless"),
-        "base": str(tiny_model),
-        "steps_one": 100_000,
-        "blocks": "paper",
-    }
 
 
 def test_a_preview_runs_and_its_file_can_be_fetched(service: Service, folder: Path) -> None:
@@ -97,7 +92,7 @@ def test_a_running_job_is_cancelled_within_two_seconds(
 ) -> None:
     running = service.submit(endless_job(folder, tiny_model))
     waiting, last = service.submit(preview_job(folder)), service.submit(preview_job(folder))
-    wait_until(lambda: service.status(running)["progress"] is not None, 60)
+    wait_for_stage(service, running, "stage one")
     assert service.status(waiting)["state"] == "queued"
     assert service.client.post(f"/v1/jobs/{waiting}/cancel").json()["state"] == "cancelled"
     assert service.client.post(f"/v1/jobs/{running}/cancel").status_code == 200
@@ -118,7 +113,7 @@ def test_a_killed_worker_fails_only_its_job(
 ) -> None:
     running = service.submit(endless_job(folder, tiny_model))
     waiting = service.submit(preview_job(folder))
-    wait_until(lambda: service.status(running)["progress"] is not None, 60)
+    wait_for_stage(service, running, "stage one")
     (worker,) = service.workers()
     os.kill(worker, signal.SIGKILL)
     failed = service.wait(running, seconds=5)

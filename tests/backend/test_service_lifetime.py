@@ -16,34 +16,29 @@ from running import (
     Service,
     alive,
     children,
+    endless_job,
     environment,
-    preview_job,
     running_service,
+    wait_for_stage,
     wait_until,
 )
 
 from backend.service.lifetime import process_exists, wait_for_exit
 
 
-def busy_worker(service: Service, folder: Path, tiny_model: Path) -> int:
-    """Give the service a job without end; returns its worker's pid once it works."""
-    job = {
-        "kind": "train",
-        "reference": preview_job(folder)["reference"],
-        "out": str(folder / "style"),
-        "base": str(tiny_model),
-        "steps_one": 100_000,
-        "blocks": "paper",
-    }
-    id = service.submit(job)
-    wait_until(lambda: service.status(id)["progress"] is not None, 60)
+def busy_worker(
+    service: Service, folder: Path, tiny_model: Path, stage: str = "stage one"
+) -> int:
+    """Give the service a job without end; returns its worker's pid once it is in a stage."""
+    id = service.submit(endless_job(folder, tiny_model))
+    wait_for_stage(service, id, stage)
     (worker,) = service.workers()
     return worker
 
 
 def test_closing_stdin_in_mid_job_ends_everything(tmp_path: Path, tiny_model: Path) -> None:
     with running_service(tmp_path, tiny_model) as service:
-        worker = busy_worker(service, tmp_path, tiny_model)
+        worker = busy_worker(service, tmp_path, tiny_model, "loading")
         assert service.process.stdin is not None
         service.process.stdin.close()
         assert service.process.wait(5) == 0
