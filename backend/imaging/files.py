@@ -48,11 +48,11 @@ def _open(path: Path) -> Image.Image:
     if not path.is_file():
         raise InputError(f"{path}: this is not a file.", "Give the path of an image file.")
     try:
-        with warnings.catch_warnings():
+        with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # Damaged metadata is the file's problem, not the reader's.
             warnings.filterwarnings("ignore", category=UserWarning)
-            image: Image.Image = Image.open(path)
+            image: Image.Image = Image.open(stream)
             if max(image.size) > MAX_SIDE or image.width * image.height > _max_pixels():
                 raise InputError(
                     f"{path}: {image.width} × {image.height} pixels are too many.", _shrink_remedy()

@@ -15,14 +15,17 @@ __all__ = ["colour_regions", "flatten"]
 SAME_COLOUR = 11.0
 # Lightness counts less than hue: sheen changes lightness, thread colour changes both.
 LIGHTNESS_WEIGHT = 0.75
-WORK_SIDE = 512
+WORK_SIDE = 640
+WORK_THREAD = 2.6
+# Pixels of the shrunken photo: about two threads by two.
+SMALLEST_REGION = 30.0
 
 
 def _work_scale(height: int, width: int, thread: float) -> float:
-    """Shrink so that a thread is about a pixel and a half, and no more than needed for speed."""
+    """Shrink so that a thread is about `WORK_THREAD` pixels, and no more than needed for speed."""
     scale = min(1.0, WORK_SIDE / max(height, width))
     if thread > 0.0:
-        scale = min(scale, max(1.5 / thread, 160 / max(height, width)))
+        scale = min(scale, max(WORK_THREAD / thread, 256 / max(height, width)))
     return scale
 
 
@@ -130,8 +133,8 @@ def colour_regions(
     inside = cv2.resize(art.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
     lab = rgb_to_lab(small)
     lab = np.dstack([cv2.medianBlur(np.ascontiguousarray(lab[..., c]), 5) for c in range(3)])
-    for _ in range(3):
-        lab = cv2.bilateralFilter(lab, 7, 14.0, 2.0)
+    for _ in range(4):
+        lab = cv2.bilateralFilter(lab, 9, 16.0, 2.5)
     weights = np.array([LIGHTNESS_WEIGHT, 1.0, 1.0], dtype=np.float32)
     weighted = lab * weights
     labels = np.zeros(inside.shape, dtype=np.int32)
@@ -143,7 +146,7 @@ def colour_regions(
             labels = np.where(part, _assign(weighted, palette) + offset, labels)
             palettes.append(palette)
     palette = np.concatenate(palettes) / weights
-    labels = _merge_small(labels, palette, smallest=max(12.0, labels.size * 1.5e-4))
+    labels = _merge_small(labels, palette, smallest=SMALLEST_REGION)
     return _enlarge(labels, len(palette), height, width), palette
 
 

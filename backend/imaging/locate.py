@@ -84,6 +84,23 @@ def _segment(
     return ((seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)) & region
 
 
+def _light(lightness: NDArray[np.float32], cloth: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Departure of the cloth's lightness from its mean, as a quadratic surface."""
+    height, width = lightness.shape
+    if cloth.mean() < 0.1:
+        return np.zeros_like(lightness)
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
+    rows, values = terms[cloth], lightness[cloth]
+    weight = np.ones(len(values))
+    for _ in range(5):
+        scaled = rows * weight[:, None]
+        surface = np.linalg.lstsq(scaled, values * weight, rcond=None)[0]
+        off = np.abs(values - rows @ surface)
+        weight = 1.0 / np.maximum(off / max(float(np.median(off)), 1.0), 1.0)
+    return (terms @ surface - float(np.median(values))).astype(np.float32)
+
+
 def _otsu(values: NDArray[np.float32]) -> float:
     """Threshold between near and far, kept within what a colour difference can mean."""
     top = float(np.percentile(values, 99.5))
@@ -109,8 +126,19 @@ def locate_motif(
     """
     height, width = rgb.shape[:2]
     features, small = _features(rgb)
-    art = _segment(features, small, np.ones(features.shape[:2], dtype=bool))
-    art = remove_specks(art, art.size * 4e-4)
+    everywhere = np.ones(features.shape[:2], dtype=bool)
+    art = _segment(features, small, everywhere)
+    # Light falls off across real photos: level it on the cloth found so far, then look again.
+    for _ in range(2):
+        light = _light(
+            small[..., 0], ~cv2.dilate(art.astype(np.uint8), np.ones((7, 7))).astype(bool)
+        )
+        level, even = features.copy(), small.copy()
+        level[..., 0] -= 0.6 * light
+        even[..., 0] = np.clip(even[..., 0] - light, 0.0, 100.0)
+        art = _segment(level, even, everywhere)
+    # A gap within the motif belongs to it: open fills, and thread of the cloth's colour.
+    art = remove_specks(art, art.size * 4e-4, art.sum() * 0.012)
     if not 0.005 < art.mean() < 0.95:
         return (0, 0, width, height), np.ones((height, width), dtype=np.float32)
     soft = cv2.GaussianBlur(art.astype(np.float32), (0, 0), 0.8)

@@ -17,14 +17,17 @@ def bounding_box(mask: NDArray[np.floating] | NDArray[np.bool_]) -> tuple[int, i
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def remove_specks(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
-    """Drop islands and fill holes of fewer than `smallest` pixels."""
+def remove_specks(
+    mask: NDArray[np.bool_], smallest: float, smallest_hole: float | None = None
+) -> NDArray[np.bool_]:
+    """Drop islands and fill holes of fewer than `smallest` pixels; holes may have their own."""
     clean = mask.astype(np.uint8)
-    for value in (1, 0):
+    hole = smallest if smallest_hole is None else smallest_hole
+    for value, least in ((1, smallest), (0, hole)):
         count, labels, stats, _ = cv2.connectedComponentsWithStats(
             (clean == value).astype(np.uint8), connectivity=8 if value else 4
         )
-        small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < smallest)
+        small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < least)
         drop = np.zeros(count, dtype=bool)
         drop[small[small > 0]] = True
         clean[drop[labels]] = 1 - value
