@@ -14,6 +14,8 @@ from bpy.props import (
     StringProperty,
 )
 
+from .garment import patches
+
 __all__ = ["GarmentProperties", "OriginalSlot", "PatchProperties", "SceneProperties"]
 
 REGIONS = (
@@ -27,7 +29,6 @@ PROFILES = (
     ("starter", "Starter", "Shipped small model; minutes on a processor"),
     ("sdxl", "SDXL", "The paper's models; needs a GPU and downloaded weights"),
 )
-DEFAULT_THREAD_PX = 5.0
 
 
 class OriginalSlot(bpy.types.PropertyGroup):
@@ -45,13 +46,18 @@ class PatchProperties(bpy.types.PropertyGroup):
 
     name: StringProperty(name="Name", default="Patch")
     uid: StringProperty(name="Identifier", options={"HIDDEN"})
-    uv_layer: StringProperty(name="UV Layer", description="UV layer that the rectangle lies in")
+    uv_layer: StringProperty(
+        name="UV Layer",
+        description="UV layer that the rectangle lies in; empty: the one used for rendering",
+        update=lambda patch, _: patches.refresh_size(patch),
+    )
     rect: FloatVectorProperty(
         name="Rectangle",
         description="Left, bottom, right and top of the patch in UV units",
         size=4,
         default=(0.0, 0.0, 1.0, 1.0),
         precision=4,
+        update=lambda patch, _: patches.refresh_size(patch),
     )
     region: EnumProperty(name="Region", description="What is embroidered", items=REGIONS)
     faces: StringProperty(name="Faces", description="Stored face indices", options={"HIDDEN"})
@@ -73,11 +79,16 @@ class PatchProperties(bpy.types.PropertyGroup):
         max=50.0,
         precision=2,
     )
-    style: StringProperty(name="Style", description="Folder of a trained style", subtype="DIR_PATH")
+    style: StringProperty(
+        name="Style",
+        description="Folder of a trained style",
+        subtype="DIR_PATH",
+        update=lambda patch, _: patches.refresh_thread(patch),
+    )
     thread_px: FloatProperty(
         name="Thread in Style",
         description="Thread width in pixels that the style measured in its reference",
-        default=DEFAULT_THREAD_PX,
+        default=patches.DEFAULT_THREAD_PX,
         options={"HIDDEN"},
     )
     mm_per_uv: FloatVectorProperty(
@@ -96,7 +107,13 @@ class PatchProperties(bpy.types.PropertyGroup):
         description="Pixels per millimetre of the patch's image",
         get=lambda patch: patch.thread_px / (patch.thread_mm * patch.exaggeration),
     )
+    size_text: StringProperty(
+        name="Size",
+        description="Real size of the patch and of its image",
+        get=patches.size_text,
+    )
     image: PointerProperty(type=bpy.types.Image, name="Embroidery")
+    group: PointerProperty(type=bpy.types.NodeTree, name="Node Group")
     bake_path: StringProperty(name="Bake", subtype="FILE_PATH")
     mask_path: StringProperty(name="Coverage", subtype="FILE_PATH")
     result_path: StringProperty(name="Result", subtype="FILE_PATH")
@@ -113,6 +130,7 @@ class GarmentProperties(bpy.types.PropertyGroup):
         min=0.0,
         max=1000.0,
         precision=1,
+        update=lambda garment, _: [patches.refresh_size(each) for each in garment.patches][:0],
     )
     patches: CollectionProperty(type=PatchProperties)
     active_patch: IntProperty(name="Active Patch", default=0, min=0)
@@ -133,11 +151,6 @@ class SceneProperties(bpy.types.PropertyGroup):
     )
     profile: EnumProperty(name="Profile", description="Base model", items=PROFILES)
     style: StringProperty(name="Style", description="Folder of a trained style", subtype="DIR_PATH")
-    folder: StringProperty(
-        name="Work Folder",
-        description="Where bakes and results are written; empty: beside the .blend file",
-        subtype="DIR_PATH",
-    )
     max_side: IntProperty(
         name="Largest Image",
         description="Largest side of a patch's image in pixels",

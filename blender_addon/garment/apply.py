@@ -1,0 +1,208 @@
+"""Laying embroidery over a garment, taking it off again, and merging it into one texture.
+
+The garment's materials are never edited. Each affected material slot gets a copy on the object's
+own level, so the mesh, its materials and other objects that share them stay as they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from . import bake, material, pixels, uv
+from .errors import GarmentError
+from .raster import dilate
+
+__all__ = ["apply_patch", "bake_down", "revert", "show"]
+
+# Cloth must not shine through where two pieces meet, so thread runs this far past the islands.
+_SEAM_PIXELS = 4
+
+
+def apply_patch(obj: bpy.types.Object, patch: Any, image_path: Path | str) -> bpy.types.Image:
+    """Lay an embroidered picture over the patch's rectangle; replaces what lay there.
+
+    Args:
+        image_path: picture of the patch's bake, restyled.
+
+    Raises:
+        GarmentError: the object or picture cannot be used; nothing has changed then.
+    """
+    uv.require_mesh(obj)
+    if obj.library is not None:
+        raise GarmentError(
+            f"'{obj.name}' is linked from another file.",
+            "Make it local: Object ▸ Relations ▸ Make Local.",
+        )
+    layer = uv.require_layer(obj, patch.uv_layer).name
+    if not obj.material_slots and obj.data.library is not None:
+        raise GarmentError(
+            f"The mesh of '{obj.name}' has no material slot and is linked from another file.",
+            "Make the mesh local: Object ▸ Relations ▸ Make Local.",
+        )
+    slots = _slots_in(obj, layer, tuple(patch.rect))
+    rgba = _covering(Path(image_path), patch)
+
+    revert(obj, patch)
+    image = pixels.to_image(f"{obj.name} {patch.name} embroidery", rgba)
+    thread = patch.thread_mm * patch.exaggeration
+    look = material.Look(
+        layer=layer,
+        rect=tuple(patch.rect),
+        relief=patch.relief,
+        height=thread / uv.millimetres(obj),
+    )
+    group = material.build_group(f"Stitchwork {patch.name}", image, look)
+    for index in slots:
+        material.insert(_own_material(obj, index), group)
+    bake.patch_id(patch)
+    patch.group, patch.image = group, image
+    patch.result_path, patch.applied = str(image_path), True
+    material.show(group, obj.stitchwork.shown)
+    return image
+
+
+def _slots_in(obj: bpy.types.Object, layer: str, rect: uv.Rect) -> list[int]:
+    """Material slots of the faces that reach into the rectangle."""
+    shape = uv.layout(obj, layer)
+    inside = ((shape.uv.max(1) > rect[:2]) & (shape.uv.min(1) < rect[2:])).all(1)
+    index = np.empty(len(obj.data.polygons), np.int32)
+    obj.data.polygons.foreach_get("material_index", index)
+    used = np.unique(index[shape.face[inside]].clip(0, max(0, len(obj.material_slots) - 1)))
+    if not len(used):
+        raise GarmentError(
+            f"No face of '{obj.name}' lies in the patch's rectangle.", "Move the rectangle."
+        )
+    return [int(each) for each in used]
+
+
+def _covering(path: Path, patch: Any) -> np.ndarray:
+    """The picture with alpha where thread lies: its region, softened, and past the islands."""
+    rgba = pixels.read(path)
+    covered = rgba[..., 3] > 127
+    region = covered
+    if patch.mask_path and Path(patch.mask_path).is_file():
+        mask = pixels.read(Path(patch.mask_path))[..., 0]
+        rows = np.arange(len(rgba)) * len(mask) // len(rgba)
+        columns = np.arange(rgba.shape[1]) * mask.shape[1] // rgba.shape[1]
+        region = covered & (mask[np.ix_(rows, columns)] > 127)
+    if not region.any():
+        raise GarmentError(f"{path} covers nothing of patch '{patch.name}'.", "Bake it again.")
+    beyond = dilate(region, _SEAM_PIXELS) & ~covered
+    colour = rgba[..., :3]
+    if beyond.any():
+        colour = np.where(beyond[..., None], pixels.fill(colour, region), colour)
+    alpha = _soften(region | beyond)
+    return np.concatenate([colour, alpha[..., None]], -1)
+
+
+def _soften(mask: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: a 3×3 average inside the mask, so that its border has no steps."""
+    value = np.pad(mask, 1, mode="edge").astype(np.uint16)
+    value = value[:-2] + value[1:-1] + value[2:]
+    value = value[:, :-2] + value[:, 1:-1] + value[:, 2:]
+    return np.where(mask, value * 255 // 9, 0).astype(np.uint8)
+
+
+def _own_material(obj: bpy.types.Object, index: int) -> bpy.types.Material:
+    """The slot's copy for this garment; made, and the slot as it was noted, on first use."""
+    garment = obj.stitchwork
+    for each in garment.originals:
+        if each.index == index and each.copy is not None:
+            return each.copy
+    note = garment.originals.add()
+    note.index = index
+    if not obj.material_slots:
+        obj.data.materials.append(None)
+        note.added = True
+    slot = obj.material_slots[index]
+    shown = slot.material
+    note.link = slot.link
+    slot.link = "OBJECT"
+    note.material = slot.material
+    note.copy = material.copy_material(shown, f"{shown.name if shown else obj.name} (embroidered)")
+    slot.material = note.copy
+    return note.copy
+
+
+def revert(obj: bpy.types.Object, patch: Any = None) -> bool:
+    """Take off one patch, or all; when none is left the slots are exactly as before.
+
+    Returns:
+        Whether anything was taken off.
+    """
+    garment = obj.stitchwork
+    chosen = list(garment.patches) if patch is None else [patch]
+    applied = [each for each in chosen if each.applied]
+    for each in applied:
+        group, image = each.group, each.image
+        if group is not None:
+            for note in garment.originals:
+                if note.copy is not None:
+                    material.remove(note.copy, group)
+        each.group, each.image, each.applied = None, None, False
+        for collection, data in ((bpy.data.node_groups, group), (bpy.data.images, image)):
+            if data is not None and data.users == 0:
+                collection.remove(data)
+    if not any(each.applied for each in garment.patches):
+        _restore_slots(obj)
+    return bool(applied)
+
+
+def _restore_slots(obj: bpy.types.Object) -> None:
+    garment = obj.stitchwork
+    for note in reversed(garment.originals):
+        copy = note.copy
+        slot = obj.material_slots[note.index] if note.index < len(obj.material_slots) else None
+        if slot is not None and copy is not None and slot.material == copy:
+            slot.link = "OBJECT"
+            slot.material = note.material
+            slot.link = note.link
+            if note.added:
+                obj.data.materials.pop()
+        note.copy = None
+        if copy is not None and copy.users == 0:
+            bpy.data.materials.remove(copy)
+    garment.originals.clear()
+
+
+def show(obj: bpy.types.Object, shown: bool) -> None:
+    """Show the garment with its embroidery, or as it was before."""
+    obj.stitchwork.shown = shown
+    for patch in obj.stitchwork.patches:
+        if patch.applied and patch.group is not None:
+            material.show(patch.group, shown)
+
+
+def bake_down(
+    obj: bpy.types.Object, path: Path, side: int, layer_name: str = ""
+) -> bpy.types.Image:
+    """Merge all applied patches of a UV layer and the cloth into one ordinary texture.
+
+    Args:
+        path: PNG to write.
+        side: width and height in pixels.
+
+    Raises:
+        GarmentError: no patch is applied, or the file cannot be written.
+    """
+    uv.require_mesh(obj)
+    layer = uv.require_layer(obj, layer_name).name
+    garment = obj.stitchwork
+    if not any(each.applied for each in garment.patches):
+        raise GarmentError(f"No patch is applied to '{obj.name}'.", "Apply a patch first.")
+    shown = garment.shown
+    try:
+        show(obj, True)
+        rgba = bake.bake_colour(obj, layer, (0.0, 0.0, 1.0, 1.0), side, side, original=False)
+    finally:
+        show(obj, shown)
+    # An ordinary texture is opaque; its colour runs on past the islands.
+    rgba[..., 3] = 255
+    pixels.write_png(path, rgba[..., :3])
+    image = pixels.to_image(f"{obj.name} embroidered", rgba)
+    image.filepath_raw = str(path)
+    return image

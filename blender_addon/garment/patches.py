@@ -1,0 +1,196 @@
+"""Making patches, and keeping the figures that a panel shows of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from . import artwork, region, uv
+from .bake import bake_colour
+from .errors import GarmentError
+
+__all__ = [
+    "DEFAULT_THREAD_PX",
+    "active_patch",
+    "add_patch",
+    "patches_from_artwork",
+    "refresh_size",
+    "refresh_thread",
+    "remove_patch",
+    "size_text",
+    "store_selected_faces",
+]
+
+DEFAULT_THREAD_PX = 5.0
+"""Thread width of an embroidery at the scale that the starter model was trained at."""
+
+# In shares of the largest island, since the units of garments are often wrong.
+_GAP = 0.04
+_THINNEST = 0.008
+_PADDING = 0.015
+_MOST = 8
+
+
+def active_patch(obj: bpy.types.Object) -> Any:
+    """The patch chosen in the list.
+
+    Raises:
+        GarmentError: the object is no garment, or has no patch.
+    """
+    garment = uv.require_mesh(obj).stitchwork
+    if not garment.patches:
+        raise GarmentError(
+            f"'{obj.name}' has no patch.", "Press Find Artwork, or add a patch by hand."
+        )
+    return garment.patches[min(garment.active_patch, len(garment.patches) - 1)]
+
+
+def add_patch(
+    obj: bpy.types.Object,
+    *,
+    name: str = "Patch",
+    layer: str = "",
+    rect: uv.Rect = (0.0, 0.0, 1.0, 1.0),
+    chosen: str = "AUTO",
+    style: str = "",
+) -> Any:
+    """Append a patch and make it the active one.
+
+    Args:
+        layer: UV layer; the one used for rendering if empty.
+        chosen: region; FACES stores the faces that are selected now.
+
+    Raises:
+        GarmentError: no mesh, no faces, no UV layer, or no face selected for FACES.
+    """
+    uv.require_mesh(obj)
+    layer = uv.require_layer(obj, layer).name
+    faces = _selected(obj) if chosen == "FACES" else ""
+    garment = obj.stitchwork
+    patch = garment.patches.add()
+    taken = {each.name for each in garment.patches if each != patch}
+    patch.name = next(
+        each
+        for each in (name, *(f"{name} {number}" for number in range(2, len(taken) + 3)))
+        if each not in taken
+    )
+    patch.uv_layer, patch.rect, patch.region, patch.faces = layer, rect, chosen, faces
+    patch.style = style
+    garment.active_patch = len(garment.patches) - 1
+    return patch
+
+
+def remove_patch(obj: bpy.types.Object, index: int) -> None:
+    """Delete a patch that is not applied."""
+    garment = obj.stitchwork
+    garment.patches.remove(index)
+    garment.active_patch = max(0, min(garment.active_patch, len(garment.patches) - 1))
+
+
+def _selected(obj: bpy.types.Object) -> str:
+    faces = region.selected_faces(obj.data)
+    if not len(faces):
+        raise GarmentError(
+            f"No face of '{obj.name}' is selected.", "Select faces in Edit Mode first."
+        )
+    return region.store_faces(faces)
+
+
+def store_selected_faces(obj: bpy.types.Object, patch: Any) -> None:
+    """Make the faces selected now the patch's region.
+
+    Raises:
+        GarmentError: none is selected.
+    """
+    uv.require_mesh(obj)
+    patch.faces = _selected(obj)
+    patch.region = "FACES"
+
+
+def patches_from_artwork(obj: bpy.types.Object, layer: str = "") -> list[int]:
+    """Find separate pieces of artwork, such as a chest and a sleeve print; a patch for each.
+
+    Returns:
+        Indices of the new patches, largest first.
+
+    Raises:
+        GarmentError: nothing was found; the message says why.
+    """
+    uv.require_mesh(obj)
+    layer = uv.require_layer(obj, layer).name
+    side = region.SURVEY_SIDE
+    square = (0.0, 0.0, 1.0, 1.0)
+    survey = bake_colour(obj, layer, square, side, side)
+    islands = region.island_map(uv.layout(obj, layer), square, side, side)
+    found = artwork.find(survey[..., :3], islands)
+    size = _largest_island(islands)
+    boxes = artwork.boxes(found.mask, islands, _GAP * size, max(2.0, _THINNEST * size))
+    if not boxes:
+        if found.groundless:
+            raise GarmentError(
+                f"The cloth of '{obj.name}' is printed all over, so no artwork stands out.",
+                "Add a patch by hand and set its region to Everything, faces or a mask.",
+            )
+        raise GarmentError(
+            f"No artwork was found on '{obj.name}': its cloth has one colour.",
+            "Add a patch by hand and set its region to Everything, faces or a mask.",
+        )
+    margin = _PADDING * size
+    first = len(obj.stitchwork.patches)
+    for box in boxes[:_MOST]:
+        rect = (
+            max(0.0, (box.left - margin) / side),
+            max(0.0, 1 - (box.bottom + margin) / side),
+            min(1.0, (box.right + margin) / side),
+            min(1.0, 1 - (box.top - margin) / side),
+        )
+        add_patch(obj, name="Artwork", layer=layer, rect=rect)
+    obj.stitchwork.active_patch = first
+    return list(range(first, len(obj.stitchwork.patches)))
+
+
+def _largest_island(islands: np.ndarray) -> float:
+    """Longer side of the largest island in pixels."""
+    sizes = [1]
+    for number in np.unique(islands[islands > 0]):
+        rows, columns = np.nonzero(islands == number)
+        sizes.append(max(int(np.ptp(rows)), int(np.ptp(columns))) + 1)
+    return float(max(sizes))
+
+
+def refresh_size(patch: Any) -> None:
+    """Measure the patch anew after its rectangle, layer or garment changed."""
+    try:
+        patch.mm_per_uv = uv.measure(patch.id_data, patch.uv_layer, tuple(patch.rect))
+    except GarmentError:
+        patch.mm_per_uv = (0.0, 0.0)
+
+
+def refresh_thread(patch: Any) -> None:
+    """Take the thread width in pixels from the patch's style."""
+    patch.thread_px = DEFAULT_THREAD_PX
+    if not patch.style:
+        return
+    path = Path(bpy.path.abspath(patch.style)) / "style.json"
+    try:
+        width = json.loads(path.read_text(encoding="utf-8")).get("thread_width_px")
+    except (OSError, ValueError, AttributeError):
+        # A damaged style is said when it is used; until then the default scale serves.
+        return
+    if isinstance(width, int | float) and 0.5 <= width <= 200:
+        patch.thread_px = float(width)
+
+
+def size_text(patch: Any) -> str:
+    """The patch's real size and its image's size, as measured last."""
+    if 0.0 in tuple(patch.mm_per_uv):
+        return "beside the UV islands"
+    left, bottom, right, top = patch.rect
+    width = patch.mm_per_uv[0] * (right - left)
+    height = patch.mm_per_uv[1] * (top - bottom)
+    across, up = round(width * patch.density), round(height * patch.density)
+    return f"{width / 10:.1f} × {height / 10:.1f} cm, {across} × {up} px"
