@@ -32,6 +32,7 @@ class Meter:
     ) -> None:
         self._plan = {stage.name: stage for stage in plan}
         self._done = {stage.name: 0 for stage in plan}
+        self._timed = {stage.name: 0 for stage in plan}
         self._seconds = {stage.name: 0.0 for stage in plan}
         self._clock = clock
         self._last = clock()
@@ -41,6 +42,11 @@ class Meter:
         """Wall seconds spent so far, by stage."""
         return dict(self._seconds)
 
+    def skip(self, stage: str, *, steps: int) -> None:
+        """Count steps that an earlier run did; they say nothing about this machine's pace."""
+        self._done[stage] = min(self._done[stage] + steps, self._plan[stage].steps)
+        self._last = self._clock()
+
     def tick(
         self, stage: str, *, steps: int = 1, message: str = "", preview: str | None = None
     ) -> Progress:
@@ -49,6 +55,7 @@ class Meter:
         self._seconds[stage] += now - self._last
         self._last = now
         planned = self._plan[stage]
+        self._timed[stage] += steps
         self._done[stage] = min(self._done[stage] + steps, planned.steps)
         return Progress(
             stage=stage,
@@ -62,14 +69,14 @@ class Meter:
     def _seconds_left(self) -> float | None:
         expected = spent = 0.0
         for name, planned in self._plan.items():
-            expected += self._done[name] * planned.seconds_per_step
+            expected += self._timed[name] * planned.seconds_per_step
             spent += self._seconds[name]
         if expected == 0.0:
             return None
         pace = spent / expected
         left = 0.0
         for name, planned in self._plan.items():
-            done, remaining = self._done[name], planned.steps - self._done[name]
-            own = self._seconds[name] / done if done >= 5 else pace * planned.seconds_per_step
+            timed, remaining = self._timed[name], planned.steps - self._done[name]
+            own = self._seconds[name] / timed if timed >= 5 else pace * planned.seconds_per_step
             left += remaining * own
         return left
