@@ -24,7 +24,7 @@ def test_flat_design_keeps_shapes_and_mean_colours() -> None:
     photo, design, mask = sewn_pair()
     flat = flatten(photo, mask)
     for colour in ((0.75, 0.15, 0.15), (0.15, 0.3, 0.7)):
-        here = np.all(np.abs(design - np.float32(colour)) < 1e-6, axis=-1)
+        here = np.all(np.abs(design - np.array(colour)) < 1e-6, axis=-1)
         mean = rgb_to_lab(photo[here].mean(0)[None, None])[0, 0]
         assert np.median(delta_e(rgb_to_lab(flat)[here], mean)) < 6.0
 
