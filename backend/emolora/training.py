@@ -130,7 +130,7 @@ def _blocks(
     known = run.partial.load_blocks()
     models = run.models
     if known is not None:
-        run.meter.tick(BLOCKS, steps=models.profile.blocks.steps + 1)
+        run.meter.skip(BLOCKS, steps=models.profile.blocks.steps + 1)
         return known
     table: NDArray[np.float64] | None = None
     for table in block_choice.measure(
@@ -167,9 +167,9 @@ def _stages(
     if found is not None:
         at, done, run.losses = found
         if at == TWO:
-            run.meter.tick(ONE, steps=run.steps_one)
-            run.meter.tick(COMPLEMENT, steps=complementary.passes(models))
-        run.meter.tick(at, steps=done)
+            run.meter.skip(ONE, steps=run.steps_one)
+            run.meter.skip(COMPLEMENT, steps=complementary.passes(models))
+        run.meter.skip(at, steps=done)
 
     for step in range(done if at == ONE else run.steps_one, run.steps_one):
         optimiser.zero_grad(set_to_none=True)
