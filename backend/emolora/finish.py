@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from backend.imaging.colour import rgb_to_lab
 from backend.imaging.edges import thread_width
 from backend.jobs import RestyleJob, TrainJob
 from backend.models.loading import Models
+from backend.restyle.image import restyle
 from backend.styles import BaseModel, Prompts, Style
 
 __all__ = ["finish", "kind_of"]
@@ -76,15 +76,11 @@ def finish(
             **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         },
     )
-    if importlib.util.find_spec("backend.restyle.image") is None:
-        return style
     return replace(style, preview=_preview(job, models, style))
 
 
 def _preview(job: TrainJob, models: Models, style: Style) -> NDArray[np.float32]:
     """The reference's design in the new style, by the same path as any other restyling."""
-    from backend.restyle.image import restyle
-
     opaque = np.ones_like(style.mask)
     rgba = np.dstack([style.design, opaque]).astype(np.float32)
     request = RestyleJob(style=job.out, input=job.reference, out=job.out, seed=job.seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 
 from backend.errors import ProfileError
 from backend.models import loading, profiles
@@ -134,7 +134,7 @@ def test_a_model_that_is_not_there_offline_says_what_to_do(
     def absent(*_: object, **__: object) -> None:
         raise OSError("not in the cache\nmore")
 
-    monkeypatch.setattr(loading.UNet2DConditionModel, "from_pretrained", absent)
+    monkeypatch.setattr(UNet2DConditionModel, "from_pretrained", absent)
     with pytest.raises(ProfileError, match="Unset HF_HUB_OFFLINE"):
         loading.load("sdxl", device="cpu")
 
