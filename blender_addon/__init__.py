@@ -6,12 +6,13 @@ training and restyling run in a separate backend process.
 
 from __future__ import annotations
 
-from . import operators, properties
+from . import cli, operators, panels, preferences, properties
+from .link import polling
 
 __all__ = ["register", "unregister"]
 
 # Each has register() and unregister(); registered in this order, unregistered in reverse.
-MODULES = (properties, operators)
+MODULES = (properties, preferences, polling, operators, panels, cli)
 
 
 def register() -> None:

@@ -25,6 +25,16 @@ class Settings:
     attach_url: str = ""
     attach_token: str = ""
 
+    def found(self) -> bool:
+        """Whether a backend can be started or attached to."""
+        if self.attach_url:
+            return True
+        try:
+            find_backend(self.backend_python, data_folder() / "backend")
+        except LinkError:
+            return False
+        return True
+
 
 def settings() -> Settings:
     """The user's preferences, or their defaults if the add-on was not enabled through Blender."""
@@ -38,9 +48,7 @@ def settings() -> Settings:
 def connect() -> None:
     """Start or attach to the backend that the preferences name; raises a LinkError."""
     chosen = settings()
-    polling.connect(
-        python=chosen.backend_python, url=chosen.attach_url, token=chosen.attach_token
-    )
+    polling.connect(python=chosen.backend_python, url=chosen.attach_url, token=chosen.attach_token)
 
 
 def draw_installation(layout: bpy.types.UILayout) -> None:

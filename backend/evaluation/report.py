@@ -63,6 +63,7 @@ class Manifest:
         comparisons: results that are measured when the report is written; the columns of the table.
         measures: label → measure → value, in addition, where values are known already.
         notes: paragraphs at the end.
+        outputs, run: what was made (role → path) and how; for programs, not shown.
         folder: what relative paths start from; not part of the JSON.
     """
 
@@ -74,6 +75,8 @@ class Manifest:
     comparisons: tuple[Comparison, ...] = ()
     measures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = field(default_factory=Path)
 
     @classmethod
@@ -226,7 +229,7 @@ def _table(table: Mapping[str, Mapping[str, float]], baselines: set[str]) -> str
     rows, meanings = "", ""
     for each in shown:
         values = {label: column.get(each.name) for label, column in table.items()}
-        rivals = {label: v for label, v in values.items() if v is not None} 
+        rivals = {label: v for label, v in values.items() if v is not None}
         for label in baselines:
             rivals.pop(label, None)
         pick = min if each.better == "lower" else max

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from .jobs import PROTOCOL_VERSION, Job, JobError, JobStatus, job_to_dict
 
-__all__ = ["Client", "Endpoint", "Hello", "LinkError", "Unreachable", "check_protocol"]
+__all__ = ["Client", "Endpoint", "Hello", "LinkError", "UnreachableError", "check_protocol"]
 
 POLL_SECONDS = 0.75
 SUBMIT_SECONDS = 5.0
@@ -31,7 +31,7 @@ class LinkError(Exception):
         return f"{self.message} {self.remedy}".strip()
 
 
-class Unreachable(LinkError):
+class UnreachableError(LinkError):
     """No answer in time; asking again later may succeed."""
 
 
@@ -105,7 +105,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Client:
     """One backend's HTTP interface; every call is short and never retries by itself.
 
-    All methods raise `Unreachable` when nothing answers in time and `LinkError` when the backend
+    All methods raise `UnreachableError` when nothing answers in time and `LinkError` when the backend
     refuses, with the backend's own message and remedy.
     """
 
@@ -152,9 +152,7 @@ class Client:
                 "Bring add-on and backend to the same version.",
             ) from error
 
-    def _object(
-        self, method: str, path: str, body: Any = None, **options: float
-    ) -> dict[str, Any]:
+    def _object(self, method: str, path: str, body: Any = None, **options: float) -> dict[str, Any]:
         data = self._request(method, path, body, **options)
         if not isinstance(data, dict):
             raise LinkError("The backend's answer is not understood.", "Restart the backend.")
@@ -181,7 +179,7 @@ class Client:
             with error:
                 raise _refusal(error.code, error.read(MAX_ANSWER_BYTES)) from error
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(
+            raise UnreachableError(
                 "The backend does not answer.",
                 "Start it again; Stitchwork's preferences open its log.",
             ) from error

@@ -1,1 +1,308 @@
-../../backend/jobs.py
+"""The one typed definition of a job, its progress and its result.
+
+Shared by the command line, the HTTP service and the Blender add-on (which links to this very
+file), so it uses the standard library only. All paths are strings; a door makes them absolute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isfinite
+from typing import Any, ClassVar, Self
+
+__all__ = [
+    "JOB_TYPES",
+    "PROTOCOL_VERSION",
+    "SCHEMA_VERSION",
+    "GenerateJob",
+    "Job",
+    "JobError",
+    "JobState",
+    "JobStatus",
+    "PreviewJob",
+    "Progress",
+    "RestyleJob",
+    "Result",
+    "TrainJob",
+    "job_from_dict",
+    "job_to_dict",
+]
+
+SCHEMA_VERSION = 1
+PROTOCOL_VERSION = 1
+
+
+class JobError(ValueError):
+    """A job's fields are unknown, missing, of the wrong type or out of range."""
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    path: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A job field; its help is the command line's help and the panel's tooltip.
+
+    Args:
+        path: "read" or "write" where the field is a path, so that doors can check it.
+    """
+    metadata = {
+        "help": help,
+        "path": path,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def _accepts(annotation: Any, value: Any) -> bool:
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return any(_accepts(each, value) for each in typing.get_args(annotation))
+    if annotation is float:
+        # JSON as Python reads it knows NaN, which would slip through every range.
+        return _accepts(int, value) or (isinstance(value, float) and isfinite(value))
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, annotation)
+
+
+class _Checked:
+    """Checks types, ranges and choices of a dataclass made of `option` fields."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for each in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, each.name)
+            if not _accepts(hints[each.name], value):
+                raise JobError(f"{each.name}: {value!r} is not of type {each.type}.")
+            if value is None:
+                continue
+            low, high = each.metadata.get("minimum"), each.metadata.get("maximum")
+            if low is not None and value < low:
+                raise JobError(f"{each.name}: {value} is below the minimum {low}.")
+            if high is not None and value > high:
+                raise JobError(f"{each.name}: {value} is above the maximum {high}.")
+            choices = each.metadata.get("choices")
+            if choices and value not in choices:
+                raise JobError(f"{each.name}: {value!r} is none of {', '.join(choices)}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob(_Checked):
+    """Learn a style from one photo of an embroidery."""
+
+    kind: ClassVar[str] = "train"
+
+    reference: str = option(help="photo of an embroidery", path="read")
+    out: str = option(help="folder of the style to make", path="write")
+    design: str | None = option(None, help="the photo's flat artwork, if owned", path="read")
+    mask: str | None = option(
+        None, help="white where the photo shows embroidery; found by itself if absent", path="read"
+    )
+    subject: str | None = option(None, help='what the photo shows, such as "red heart"')
+    profile: str = option("starter", help="base model: starter or sdxl")
+    base: str | None = option(None, help="hub id or folder in place of the profile's base model")
+    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
+    steps_one: int | None = option(
+        None, help="stage-one steps; the profile's own if absent", minimum=1, maximum=100_000
+    )
+    steps_two: int | None = option(
+        None, help="stage-two steps; the profile's own if absent", minimum=0, maximum=100_000
+    )
+    blocks: str = option(
+        "auto", help="style blocks: auto, paper, all, or block names joined by commas"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestyleJob(_Checked):
+    """Embroider an image in a trained style."""
+
+    kind: ClassVar[str] = "restyle"
+
+    style: str = option(help="folder of a trained style", path="read")
+    input: str = option(help="image to embroider", path="read")
+    out: str = option(help="image to write (PNG)", path="write")
+    mask: str | None = option(None, help="white where to embroider", path="read")
+    strength: float | None = option(
+        None, help="share of the noise schedule that is redone", minimum=0.05, maximum=1.0
+    )
+    embroidery: str = option(
+        "auto", help="kind of the embroidery", choices=("auto", "flat", "relief")
+    )
+    style_strength: float = option(1.0, help="LoRA scale", minimum=0.0, maximum=2.0)
+    start: str = option(
+        "auto",
+        help="what denoising starts from: the bare design, or the instant preview",
+        choices=("auto", "design", "preview"),
+    )
+    steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
+    guidance: float | None = option(
+        None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
+    )
+    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
+    base: str | None = option(None, help="hub id or folder in place of the profile's base model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateJob(_Checked):
+    """Embroider a motif from words, in a trained style."""
+
+    kind: ClassVar[str] = "generate"
+
+    style: str = option(help="folder of a trained style", path="read")
+    prompt: str = option(help='what to show, such as "a yellow dog"')
+    out: str = option(help="image to write (PNG)", path="write")
+    width: int | None = option(None, help="pixels; the profile's window", minimum=64, maximum=8192)
+    height: int | None = option(None, help="pixels; the profile's window", minimum=64, maximum=8192)
+    style_strength: float = option(1.0, help="LoRA scale", minimum=0.0, maximum=2.0)
+    steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
+    guidance: float | None = option(
+        None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
+    )
+    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
+    base: str | None = option(None, help="hub id or folder in place of the profile's base model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewJob(_Checked):
+    """A first look within seconds, by patch synthesis from the reference pair; no training."""
+
+    kind: ClassVar[str] = "preview"
+
+    reference: str = option(help="photo of an embroidery", path="read")
+    input: str = option(help="image to embroider", path="read")
+    out: str = option(help="image to write (PNG)", path="write")
+    design: str | None = option(None, help="the photo's flat artwork, if owned", path="read")
+    mask: str | None = option(None, help="white where to embroider", path="read")
+    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
+
+
+Job = TrainJob | RestyleJob | GenerateJob | PreviewJob
+JOB_TYPES: dict[str, type[Job]] = {
+    each.kind: each for each in (TrainJob, RestyleJob, GenerateJob, PreviewJob)
+}
+
+
+def _from_dict(cls: type[Any], data: dict[str, Any]) -> Any:
+    known = {each.name: each for each in dataclasses.fields(cls)}
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise JobError(f"Unknown fields for {cls.__name__}: {', '.join(unknown)}.")
+    missing = [
+        name
+        for name, each in known.items()
+        if name not in data
+        and each.default is dataclasses.MISSING
+        and each.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise JobError(f"Missing fields for {cls.__name__}: {', '.join(missing)}.")
+    return cls(**data)
+
+
+def job_from_dict(data: dict[str, Any]) -> Job:
+    """A job from its JSON form, `{"schema": 1, "kind": "train", ...fields}`.
+
+    Raises:
+        JobError: unknown kind or schema, unknown or missing fields, values out of range.
+    """
+    fields = dict(data)
+    schema = fields.pop("schema", SCHEMA_VERSION)
+    if schema != SCHEMA_VERSION:
+        raise JobError(f"Job schema {schema!r} is not {SCHEMA_VERSION}; update the older side.")
+    kind = fields.pop("kind", None)
+    if not isinstance(kind, str) or kind not in JOB_TYPES:
+        raise JobError(f"Job kind {kind!r} is none of {', '.join(JOB_TYPES)}.")
+    job: Job = _from_dict(JOB_TYPES[kind], fields)
+    return job
+
+
+def job_to_dict(job: Job) -> dict[str, Any]:
+    """The JSON form that `job_from_dict` reads."""
+    return {"schema": SCHEMA_VERSION, "kind": job.kind, **dataclasses.asdict(job)}
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One step of a running job.
+
+    Attributes:
+        stage: name of the stage, such as "stage one".
+        step: steps done in this stage, 0..steps.
+        steps: steps of this stage.
+        seconds_left: estimate for the whole job; None while unknown.
+        preview: path of the newest preview picture, if any.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    seconds_left: float | None = None
+    message: str = ""
+    preview: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a finished job left behind.
+
+    Attributes:
+        outputs: role → absolute path, such as {"image": "/…/out.png"} or {"style": "/…/style"}.
+        measures: name → value, as recorded in the style or report.
+        seconds: stage → wall seconds.
+    """
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """A job as the service shows it."""
+
+    id: str
+    kind: str
+    state: JobState
+    progress: Progress | None = None
+    result: Result | None = None
+    error: str = ""
+    remedy: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        fields = dict(data)
+        fields["state"] = JobState(fields["state"])
+        if fields.get("progress") is not None:
+            fields["progress"] = _from_dict(Progress, fields["progress"])
+        if fields.get("result") is not None:
+            fields["result"] = _from_dict(Result, fields["result"])
+        status: Self = _from_dict(cls, fields)
+        return status

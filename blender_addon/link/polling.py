@@ -78,7 +78,9 @@ def tell(text: str, remedy: str = "", *, error: bool = False) -> None:
     _redraw()
 
 
-def connect(*, python: str = "", url: str = "", token: str = "", roots: tuple[str, ...] = ()) -> None:
+def connect(
+    *, python: str = "", url: str = "", token: str = "", roots: tuple[str, ...] = ()
+) -> None:
     """Start a backend, or attach to one that runs at `url`, unless one is ready already.
 
     Args:

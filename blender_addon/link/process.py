@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import queue
 import subprocess
 import sys
@@ -111,15 +112,11 @@ class BackendProcess:
     def stop(self, *, patience: float = 3.0) -> None:
         """Ask it to stop, close its input, and after `patience` seconds end it by force."""
         if self.running and self._endpoint is not None:
-            try:
+            with contextlib.suppress(LinkError):
                 Client(self._endpoint, timeout=0.5).shutdown()
-            except LinkError:
-                pass
         if self._process.stdin is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self._process.stdin.close()
-            except OSError:
-                pass
         for end in (lambda: None, self._process.terminate, self._process.kill):
             end()
             try:

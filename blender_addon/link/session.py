@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from .client import Client, Endpoint, LinkError, Unreachable
+from .client import Client, Endpoint, LinkError, UnreachableError
 from .jobs import Job, JobState, JobStatus, Progress, Result
 from .locate import Backend
 from .process import BackendProcess
@@ -154,7 +154,7 @@ class Session:
                 return []
             outcomes = self._look()
             self._missed = 0
-        except Unreachable as error:
+        except UnreachableError as error:
             self._missed += 1
             alive = self._process is None or self._process.running
             if alive and self._missed < PATIENT_LOOKS:
@@ -190,7 +190,7 @@ class Session:
         for task in list(self.tasks):
             try:
                 outcome = self._look_at(task)
-            except Unreachable:
+            except UnreachableError:
                 raise
             except LinkError as error:
                 outcome = Outcome(task, error=error)

@@ -15,7 +15,7 @@ from typing import Any
 import bpy
 
 from ..garment.apply import apply_patch
-from ..garment.bake import bake_patch
+from ..garment.bake import bake_patch, patch_id
 from ..garment.errors import GarmentError
 from .client import LinkError
 from .folders import data_folder, import_file, import_folder, local_path
@@ -60,17 +60,15 @@ def read_style(folder: Path) -> dict[str, Any]:
 
 
 def use_style(patch: Any, folder: Path) -> None:
-    """Give a patch a trained style; the style's thread width sets the patch's density.
+    """Give a patch a trained style; with it the patch takes the style's thread width in pixels.
 
     A style from elsewhere is copied into the library, where the backend may read it.
 
     Raises:
         LinkError: the folder is no style, or cannot be copied.
     """
-    width = read_style(folder).get("thread_width_px")
+    read_style(folder)
     patch.style = str(import_folder(folder, session.roots))
-    if isinstance(width, int | float) and width > 0:
-        patch.thread_px = float(width)
 
 
 def train_task(
@@ -122,7 +120,12 @@ def train_task(
 
 
 def restyle_task(
-    scene: bpy.types.Scene, obj: bpy.types.Object, patch: Any, *, out: Path | None = None, **options: Any
+    scene: bpy.types.Scene,
+    obj: bpy.types.Object,
+    patch: Any,
+    *,
+    out: Path | None = None,
+    **options: Any,
 ) -> Task:
     """Bake a patch at its density and embroider it in its style; afterwards it is applied.
 
@@ -150,7 +153,12 @@ def restyle_task(
 
 
 def preview_task(
-    scene: bpy.types.Scene, obj: bpy.types.Object, patch: Any, *, out: Path | None = None, **options: Any
+    scene: bpy.types.Scene,
+    obj: bpy.types.Object,
+    patch: Any,
+    *,
+    out: Path | None = None,
+    **options: Any,
 ) -> Task:
     """Bake a patch and give it a first look from the reference photo, without training.
 
@@ -176,7 +184,7 @@ def preview_task(
 def bake(obj: bpy.types.Object, patch: Any) -> Any:
     """Bake a patch into the add-on's folder; a garment's refusal becomes a LinkError."""
     try:
-        return bake_patch(obj, patch, data_folder("bakes", patch.uid or "patch"))
+        return bake_patch(obj, patch, data_folder("bakes", patch_id(patch)))
     except GarmentError as error:
         raise LinkError(error.message, error.remedy) from error
 
@@ -186,7 +194,7 @@ class _Target:
 
     def __init__(self, obj: bpy.types.Object | None, patch: Any) -> None:
         self._object = obj.session_uid if obj is not None else 0
-        self._patch = patch.uid if patch is not None else ""
+        self._patch = patch_id(patch) if patch is not None else ""
         self._name = f"{patch.name} of {obj.name}" if obj is not None and patch is not None else ""
 
     @property
@@ -239,7 +247,7 @@ def _new_style_folder(stem: str) -> Path:
 
 def _result_path(patch: Any, what: str) -> Path:
     """A fresh name each time, so that Undo finds the earlier picture still there."""
-    folder, count = data_folder("results", patch.uid or "patch"), 1
+    folder, count = data_folder("results", patch_id(patch)), 1
     while (folder / f"{what}-{count:03}.png").exists():
         count += 1
     return folder / f"{what}-{count:03}.png"

@@ -67,6 +67,15 @@ class Terminal:
         else:
             self._write(text + "\n")
 
+    def done(self, outputs: dict[str, str]) -> None:
+        """The results, one a line."""
+        if self._json:
+            self._write(json.dumps({"outputs": outputs}) + "\n")
+            return
+        width = max(map(len, outputs), default=0)
+        for role, path in outputs.items():
+            self.say(f"   {role:<{width}}  {path}")
+
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()

@@ -32,9 +32,7 @@ class STITCHWORK_OT_preview(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         patch = active_patch(context.object)
-        return run(
-            self, lambda: preview_task(context.scene, context.object, patch, seed=self.seed)
-        )
+        return run(self, lambda: preview_task(context.scene, context.object, patch, seed=self.seed))
 
 
 def register() -> None:

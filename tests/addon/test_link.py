@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from blender_addon.link import locate
-from blender_addon.link.client import Client, Endpoint, LinkError, Unreachable, check_protocol
+from blender_addon.link.client import Client, Endpoint, LinkError, UnreachableError, check_protocol
 from blender_addon.link.jobs import JobState, Result, TrainJob
 from blender_addon.link.locate import Backend
 from blender_addon.link.process import BackendProcess
@@ -117,7 +117,7 @@ def test_only_this_computer_is_talked_to(url: str) -> None:
 
 
 def test_nobody_there_is_unreachable() -> None:
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         Client(Endpoint("http://127.0.0.1:9", "token")).hello()
 
 
@@ -284,7 +284,8 @@ def test_the_backend_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time\nfrom pathlib import Path\n"
         "from blender_addon.link.process import BackendProcess\n"
-        f"b = BackendProcess([sys.executable, {str(FAKE)!r}], log=Path({str(tmp_path / 'log')!r}))\n"
+        f"command, log = [sys.executable, {str(FAKE)!r}], Path({str(tmp_path / 'log')!r})\n"
+        "b = BackendProcess(command, log=log)\n"
         "while b.announced() is None: time.sleep(0.02)\nprint(b.pid, flush=True)\ntime.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
