@@ -95,12 +95,27 @@ def _turn(theta: float, side: int, height: int, width: int) -> NDArray[np.float6
     return matrix
 
 
-def _fits(art: NDArray[np.uint8], patch: int) -> NDArray[np.bool_]:
+def _patch_size(mask: NDArray[np.bool_], thread: float) -> tuple[int, float]:
+    """Side of a patch, six threads if the art allows, and the share of it that must be art.
+
+    Raises:
+        ValueError: no patch fits.
+    """
+    usual = int(np.clip(2 * round(3.0 * thread), 20, 96))
+    usual = min(usual, min(mask.shape) - 1)
+    for coverage in (0.97, 0.85, 0.6):
+        for patch in (usual, usual * 2 // 3, usual // 2):
+            if patch >= 10 and _fits(mask.astype(np.uint8), patch, coverage).sum() > patch:
+                return patch, coverage
+    raise ValueError("the reference shows too little embroidery for one patch")
+
+
+def _fits(art: NDArray[np.uint8], patch: int, coverage: float) -> NDArray[np.bool_]:
     """Top left corners of patches that lie within the art."""
     filled = cv2.blur(
         art.astype(np.float32), (patch, patch), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT
     )
-    fits = filled > 0.97
+    fits = filled > coverage
     fits[len(fits) - patch :] = False
     fits[:, fits.shape[1] - patch :] = False
     return fits
@@ -170,8 +185,11 @@ def build_library(
         photo, design: (H, W, 3) in [0, 1], aligned.
         mask: (H, W) where the photo shows embroidery.
         thread: thread width in the photo, pixels.
+
+    Raises:
+        ValueError: too little art for one patch.
     """
-    patch = int(np.clip(2 * round(3.0 * thread), 20, 96))
+    patch, coverage = _patch_size(mask, thread)
     palette = make_palette(design, mask)
     guides = make_guides(design, mask, palette, thread)
     lab = rgb_to_lab(photo)
@@ -206,11 +224,9 @@ def build_library(
             cv2.warpAffine(detail, to_home, square, flags=smooth, borderMode=cv2.BORDER_REFLECT)
         )
         art = cv2.warpAffine(mask.astype(np.uint8), to_home, square, flags=sharp)
-        usables.append(_fits(art, patch))
+        usables.append(_fits(art, patch, coverage))
     usable_all = np.stack(usables)
     spots = np.argwhere(usable_all)
-    if len(spots) == 0:
-        raise ValueError("the reference shows too little embroidery for one patch")
     rng = np.random.default_rng(seed)
     if len(spots) > SAMPLES:
         spots = spots[np.sort(rng.choice(len(spots), SAMPLES, replace=False))]

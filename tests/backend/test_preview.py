@@ -1,0 +1,152 @@
+"""The instant preview: detail of the reference, colours and shapes of the target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from restyling import artwork, sewn_pair
+
+from backend.errors import InputError
+from backend.imaging.colour import delta_e, rgb_to_lab
+from backend.imaging.edges import orientation, thread_width
+from backend.imaging.masks import extend_colours
+from backend.preview import analogy
+from backend.preview.guides import make_guides, make_palette
+from backend.preview.shading import apply_shading, measure_shading
+
+
+def _target(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rgba = artwork(height, width)
+    return extend_colours(rgba[..., :3], rgba[..., 3] > 0.5), rgba[..., 3]
+
+
+def _detail(rgb: NDArray[np.floating], mask: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Lightness finer than a thread or two, inside the mask."""
+    import cv2
+
+    lightness = rgb_to_lab(rgb)[..., 0]
+    inside = cv2.erode((mask > 0.5).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    fine: NDArray[np.float32] = (lightness - cv2.GaussianBlur(lightness, (0, 0), 7.0))[inside]
+    return fine
+
+
+def test_thread_appears_as_strong_as_in_the_reference() -> None:
+    photo, design, mask = sewn_pair()
+    target, cover = _target(240, 300)
+    result = analogy.synthesise(photo, design, mask, target, cover, seed=1)
+    assert result.shape == target.shape
+    assert result.dtype == np.float32
+    assert result.min() >= 0.0
+    assert result.max() <= 1.0
+    wanted, got = _detail(photo, mask).std(), _detail(result, cover).std()
+    assert _detail(target, cover).std() < 0.2 * wanted
+    assert 0.6 * wanted < got < 1.4 * wanted
+    assert thread_width(result, cover) == pytest.approx(thread_width(photo, mask), rel=0.15)
+
+
+def test_colours_stay_and_what_is_not_masked_is_untouched() -> None:
+    photo, design, mask = sewn_pair()
+    target, cover = _target(200, 260)
+    cover[:, 130:] = 0.0
+    result = analogy.synthesise(photo, design, mask, target, cover, seed=1)
+    assert np.array_equal(result[cover <= 0.5], target[cover <= 0.5])
+    for colour in np.unique(target[cover > 0.5], axis=0):
+        here = np.all(target == colour, axis=-1) & (cover > 0.5)
+        mean = rgb_to_lab(result)[here].mean(axis=0)
+        assert delta_e(mean, rgb_to_lab(colour[None, None])[0, 0]) < 6.0
+
+
+def test_thread_keeps_the_direction_of_a_reference_that_has_one() -> None:
+    photo, design, mask = sewn_pair()
+    y, x = np.mgrid[:260, :260]
+    disc = (np.hypot(x - 130, y - 130) < 120).astype(np.float32)
+    target = np.full((260, 260, 3), (0.3, 0.6, 0.4), dtype=np.float32)
+    result = analogy.synthesise(photo, design, mask, target, disc, seed=2)
+
+    def common(rgb: NDArray[np.float32], where: NDArray[np.bool_]) -> complex:
+        along, coherence = orientation(rgb_to_lab(rgb)[..., 0], 8.0)
+        return complex((coherence * np.exp(2j * along))[where].mean())
+
+    wanted = common(photo, np.hypot(y[:224, :224] - 85, x[:224, :224] - 94) < 50)
+    got = common(result, np.hypot(x - 130, y - 130) < 80)
+    assert abs(np.angle(got * np.conj(wanted))) / 2 < np.deg2rad(25)
+    assert abs(got) > 0.4 * abs(wanted)
+
+
+def test_same_seed_same_picture_other_seed_another() -> None:
+    pair = sewn_pair()
+    target, cover = _target(160, 160)
+    first, again, other = (
+        analogy.synthesise(*pair, target, cover, seed=seed) for seed in (4, 4, 5)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_strips_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = sewn_pair()
+    target = np.full((360, 200, 3), (0.3, 0.6, 0.4), dtype=np.float32)
+    cover = np.ones(target.shape[:2], dtype=np.float32)
+    monkeypatch.setattr(analogy, "STRIP_ROWS", 120)
+    lightness = rgb_to_lab(analogy.synthesise(*pair, target, cover, seed=1))[..., 0]
+    steps = np.abs(np.diff(lightness, axis=0)).mean(axis=1)
+    usual = np.median(steps)
+    for row in (119, 239):
+        assert steps[row - 2 : row + 3].max() < 1.8 * usual
+
+
+def test_no_part_of_the_reference_is_worn_out() -> None:
+    pair = sewn_pair()
+    target = np.full((400, 400, 3), (0.3, 0.6, 0.4), dtype=np.float32)
+    cover = np.ones(target.shape[:2], dtype=np.float32)
+    lightness = rgb_to_lab(analogy.synthesise(*pair, target, cover, seed=1))[..., 0]
+    tiles = [
+        lightness[y : y + 24, x : x + 24].ravel()
+        for y in range(0, 376, 24)
+        for x in range(0, 376, 24)
+    ]
+    assert len({tile.round(2).tobytes() for tile in tiles}) == len(tiles)
+
+
+def test_thread_is_scaled_to_the_wanted_width() -> None:
+    pair = sewn_pair(period=9.0)
+    target, cover = _target(240, 240)
+    result = analogy.synthesise(*pair, target, cover, seed=1, thread=6.0)
+    assert thread_width(result, cover) == pytest.approx(6.0, rel=0.2)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (70, 500), (33, 200)])
+def test_any_size(shape: tuple[int, int]) -> None:
+    target, cover = _target(*shape)
+    result = analogy.synthesise(*sewn_pair(), target, cover, seed=1)
+    assert result.shape == target.shape
+    assert np.isfinite(result).all()
+
+
+def test_nothing_to_embroider_leaves_the_picture() -> None:
+    target, _ = _target(80, 80)
+    result = analogy.synthesise(*sewn_pair(), target, np.zeros((80, 80)), seed=1)
+    assert np.array_equal(result, target)
+
+
+def test_reference_with_hardly_any_thread_is_refused() -> None:
+    photo, design, _ = sewn_pair()
+    mask = np.zeros(photo.shape[:2], dtype=np.float32)
+    mask[100:104, 20:200] = 1.0
+    target, cover = _target(80, 80)
+    with pytest.raises(InputError, match="too little"):
+        analogy.synthesise(photo, design, mask, target, cover, seed=1)
+
+
+def test_relief_is_measured_and_laid_along_boundaries() -> None:
+    y, x = np.mgrid[:160, :160]
+    inside = np.hypot(x - 80, y - 80) < 60
+    rgb = np.where(inside[..., None], (0.8, 0.2, 0.2), (0.2, 0.2, 0.8)).astype(np.float32)
+    mask = np.ones((160, 160), dtype=bool)
+    guides = make_guides(rgb, mask, make_palette(rgb, mask), thread=6.0)
+    dark_rim = np.where(guides.distance < 0.7, -8.0, 0.0).astype(np.float32)
+    profile = measure_shading(dark_rim, guides, thread=6.0)
+    laid = apply_shading(profile, guides)
+    assert laid[guides.distance < 0.4].mean() < -4.0
+    assert abs(laid[guides.distance > 2.0].mean()) < 0.5
