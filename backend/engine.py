@@ -186,6 +186,7 @@ def _synthesise(
 
     from backend.imaging.flatten import flatten
     from backend.imaging.locate import locate_motif
+    from backend.imaging.masks import extend_colours
     from backend.preview.analogy import synthesise
 
     yield Progress(stage="preparing reference", step=0, steps=1)
@@ -199,9 +200,11 @@ def _synthesise(
     yield Progress(stage="laying thread", step=0, steps=1)
     # The thread of the first look is as wide as that of the style which training will make.
     thread = profiles.get("starter").pair.thread_px
-    rgb = synthesise(
-        photo, design, art, rgba[..., :3], mask * rgba[..., 3], seed=job.seed, thread=thread
-    )
+    # What lies under transparency is no part of the design: its colours must not bleed in.
+    drawn = extend_colours(rgba[..., :3], rgba[..., 3] > 0.5)
+    cover = mask * (rgba[..., 3] > 0.0)
+    rgb = synthesise(photo, design, art, drawn, cover, seed=job.seed, thread=thread)
+    rgb = np.where((cover > 0.5)[..., None], rgb, rgba[..., :3])
     yield Progress(stage="laying thread", step=1, steps=1)
     return np.dstack([rgb, rgba[..., 3]])
 
