@@ -17,12 +17,13 @@ from backend.imaging.edges import guided_filter, thread_width
 from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
 from backend.imaging.flatten import flatten
 from backend.imaging.locate import locate_motif
-from backend.imaging.masks import bounding_box
+from backend.imaging.masks import bounding_box, extend_colours
 from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import Controls
 
 __all__ = ["EncodedPair", "Pair", "design_of", "encode", "make_pair", "window_boxes"]
 
+_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 _PICTURES = ("design", "embroidery", "mask")
 
 
@@ -106,14 +107,15 @@ def make_pair(
         laid = np.zeros((*photo.shape[:2], 4), dtype=np.float32)
         laid[crop] = register(read_rgba(design, max_side=2048), photo[crop], art[crop])
         if mask is None and 0.02 < laid[..., 3].mean() < 0.98:
-            art = (laid[..., 3] > 0.5).astype(np.float32)
+            covered = (laid[..., 3] > 0.5).astype(np.uint8)
+            art = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, _DISC).astype(np.float32)
         layers = [photo, art[..., None], laid]
     stack = _scaled(np.dstack(layers), box, thread_width(photo, art), models)
     embroidery, art = stack[..., :3], (stack[..., 3] > 0.5).astype(np.float32)
     flat = flatten(embroidery, art, colours=models.profile.pair.colours, seed=seed)
     if design is not None:
         cover = stack[..., 7:]
-        flat = stack[..., 4:7] * cover + flat * (1.0 - cover)
+        flat = stack[..., 4:7] * cover + _cloth_alone(flat, art) * (1.0 - cover)
     elif models.profile.pair.maker == "models":
         flat = _drawn_by_models(models, embroidery, flat, subject, seed)
     return Pair(_eight_bit(flat), _eight_bit(embroidery), art)
@@ -132,6 +134,13 @@ def design_of(
 def _eight_bit(image: NDArray[np.floating]) -> NDArray[np.float32]:
     """As a PNG will keep it, so that a resumed training sees the very same pair."""
     return (np.round(np.clip(image, 0.0, 1.0) * 255.0) / 255.0).astype(np.float32)
+
+
+def _cloth_alone(flat: NDArray[np.float32], art: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The flat ground, continued under the motif and the stitches that stand over its edge."""
+    reach = max(3, round(0.02 * max(art.shape)))
+    near = cv2.dilate(art.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
+    return extend_colours(flat, near == 0)
 
 
 def _with_margin(
