@@ -75,7 +75,7 @@ def tiny_style(models: Models, *, seed: int = 3) -> Style:
     generator = torch.Generator().manual_seed(seed)
     for name, value in weights.items():
         weights[name] = torch.randn(value.shape, generator=generator) * 0.2
-    photo, design, mask = sewn_pair()
+    photo, design, mask = sewn_pair(side=144)
     return Style(
         name="tiny",
         created="2026-01-01T00:00:00+00:00",

@@ -1,0 +1,111 @@
+"""Windows over planes of any size: cover, blending, noise; encoding and decoding in windows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import torch
+from restyling import WINDOW, tiny_models
+
+from backend.restyle import autoencode
+from backend.restyle.windows import Blend, noise_field, plan
+
+T = TypeVar("T")
+
+
+def _run(steps: Generator[None, None, T]) -> tuple[int, T]:
+    """How often `steps` yields, and what it returns."""
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return count, value
+        count += 1
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 32), (75, 131), (32, 1024)])
+def test_windows_cover_every_cell_and_stay_inside(size: tuple[int, int]) -> None:
+    grid = plan(*size, window=32, overlap=0.25)
+    covered = np.zeros(size, dtype=int)
+    for top, left in grid.spots:
+        assert top >= 0
+        assert left >= 0
+        assert top + 32 <= size[0]
+        assert left + 32 <= size[1]
+        covered[top : top + 32, left : left + 32] += 1
+    assert covered.min() >= 1
+    lefts = sorted({left for _, left in grid.spots})
+    assert all(b - a <= 24 for a, b in itertools.pairwise(lefts))
+
+
+def test_only_windows_that_matter_are_computed() -> None:
+    needed = np.zeros((200, 200), dtype=bool)
+    needed[150:160, 20:40] = True
+    grid = plan(200, 200, window=32, overlap=0.25, needed=needed)
+    assert 0 < len(grid.spots) <= 6
+    for top, left in grid.spots:
+        assert needed[top : top + 32, left : left + 32].any()
+
+
+def test_blend_of_agreeing_windows_is_exact_and_of_differing_ones_smooth() -> None:
+    grid = plan(32, 120, window=32, overlap=0.5)
+    plane = torch.randn(3, 32, 120, generator=torch.Generator().manual_seed(0))
+    same, steps = Blend(grid, 3), Blend(grid, 1)
+    for number, (top, left) in enumerate(grid.spots):
+        same.add((top, left), plane[:, top : top + 32, left : left + 32])
+        steps.add((top, left), torch.full((1, 32, 32), float(number % 2)))
+    torch.testing.assert_close(same.mean(), plane, atol=1e-5, rtol=0.0)
+    row = steps.mean()[0, 16]
+    # A border between windows would show as a jump of up to 1 from one cell to the next.
+    assert float(row.diff().abs().max()) < 0.15
+
+
+def test_noise_depends_on_seed_and_position_only() -> None:
+    small, large = noise_field(5, 4, 40, 90), noise_field(5, 4, 130, 200)
+    assert torch.equal(small, large[:, :40, :90])
+    assert not torch.equal(noise_field(6, 4, 40, 90), small)
+    assert abs(float(large.mean())) < 0.02
+    assert abs(float(large.std()) - 1.0) < 0.02
+    correlation = torch.corrcoef(
+        torch.stack([large[0, :64, :64], large[0, 64:128, :64]]).flatten(1)
+    )
+    assert abs(float(correlation[0, 1])) < 0.06
+
+
+def test_padding_mirrors_to_whole_windows() -> None:
+    image = np.random.default_rng(0).random((5, 77, 3)).astype(np.float32)
+    padded = autoencode.pad(image, WINDOW, 8)
+    assert padded.shape == (64, 80, 3)
+    assert np.array_equal(padded[:5, :77], image)
+    assert np.array_equal(padded[5], np.r_[image[4], image[4, -3:][::-1]])
+
+
+def test_windowed_autoencoder_equals_the_whole_on_one_window_and_joins_on_more(
+    tiny_model: Path,
+) -> None:
+    models = tiny_models(tiny_model)
+    y, x = np.mgrid[:WINDOW, :160].astype(np.float32)
+    rgb = np.dstack([x / 160, y / WINDOW, 0.5 + 0 * x]).astype(np.float32)
+
+    def through(part: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        grid = plan(part.shape[0] // 8, part.shape[1] // 8, WINDOW // 8, 0.25)
+        count, latents = _run(autoencode.encode(models, part, grid))
+        assert count == len(grid.spots)
+        return latents, _run(autoencode.decode(models, latents, grid))[1]
+
+    latents, image = through(rgb[:, :WINDOW])
+    whole = models.encode_image(autoencode.to_tensor(rgb[:, :WINDOW]))[0]
+    assert torch.equal(latents, whole)
+    assert np.array_equal(image, models.decode(whole[None])[0].permute(1, 2, 0).numpy())
+    _, wide = through(rgb)
+    assert wide.shape == rgb.shape
+    jumps = np.abs(np.diff(wide, axis=1)).max(axis=(0, 2))
+    smooth = np.abs(np.diff(image, axis=1)).max()
+    assert jumps.max() <= 1.5 * smooth + 1e-3
