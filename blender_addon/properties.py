@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 from bpy.props import (
     BoolProperty,
@@ -31,6 +33,23 @@ PROFILES = (
 )
 
 
+# Property callbacks are named functions: Blender evaluates annotations where a lambda's body would
+# not see this module's names.
+
+
+def _patch_moved(patch: Any, _context: bpy.types.Context) -> None:
+    patches.refresh_size(patch)
+
+
+def _style_chosen(patch: Any, _context: bpy.types.Context) -> None:
+    patches.refresh_thread(patch)
+
+
+def _height_typed(garment: Any, _context: bpy.types.Context) -> None:
+    for patch in garment.patches:
+        patches.refresh_size(patch)
+
+
 class OriginalSlot(bpy.types.PropertyGroup):
     """A material slot as it was before the first patch was applied."""
 
@@ -49,7 +68,7 @@ class PatchProperties(bpy.types.PropertyGroup):
     uv_layer: StringProperty(
         name="UV Layer",
         description="UV layer that the rectangle lies in; empty: the one used for rendering",
-        update=lambda patch, _: patches.refresh_size(patch),
+        update=_patch_moved,
     )
     rect: FloatVectorProperty(
         name="Rectangle",
@@ -57,7 +76,7 @@ class PatchProperties(bpy.types.PropertyGroup):
         size=4,
         default=(0.0, 0.0, 1.0, 1.0),
         precision=4,
-        update=lambda patch, _: patches.refresh_size(patch),
+        update=_patch_moved,
     )
     region: EnumProperty(name="Region", description="What is embroidered", items=REGIONS)
     faces: StringProperty(name="Faces", description="Stored face indices", options={"HIDDEN"})
@@ -83,7 +102,7 @@ class PatchProperties(bpy.types.PropertyGroup):
         name="Style",
         description="Folder of a trained style",
         subtype="DIR_PATH",
-        update=lambda patch, _: patches.refresh_thread(patch),
+        update=_style_chosen,
     )
     thread_px: FloatProperty(
         name="Thread in Style",
@@ -105,7 +124,7 @@ class PatchProperties(bpy.types.PropertyGroup):
     density: FloatProperty(
         name="Density",
         description="Pixels per millimetre of the patch's image",
-        get=lambda patch: patch.thread_px / (patch.thread_mm * patch.exaggeration),
+        get=patches.density,
     )
     size_text: StringProperty(
         name="Size",
@@ -130,7 +149,7 @@ class GarmentProperties(bpy.types.PropertyGroup):
         min=0.0,
         max=1000.0,
         precision=1,
-        update=lambda garment, _: [patches.refresh_size(each) for each in garment.patches][:0],
+        update=_height_typed,
     )
     patches: CollectionProperty(type=PatchProperties)
     active_patch: IntProperty(name="Active Patch", default=0, min=0)

@@ -14,6 +14,7 @@ __all__ = ["Artwork", "Box", "boxes", "difference", "find", "to_lab"]
 _LIGHTNESS_WEIGHT = 0.6
 _SAME_COLOUR = 12.0
 _LEAST_DIFFERENCE = 9.0
+_CELL = np.array([8.0, 6.0, 6.0])
 # A ground that covers less of its island is one colour of an all-over print.
 _LEAST_GROUND = 0.3
 
@@ -75,11 +76,10 @@ def difference(lab: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 def _ground_colour(lab: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
     """The most frequent colour (N, 3) → (3,), and the share of pixels near it."""
-    cell = np.floor(lab / [8.0, 6.0, 6.0]).astype(np.int64)
-    cells, owner = np.unique(cell, axis=0, return_inverse=True)
-    owner = owner.reshape(-1)
-    best = cells[np.argmax(np.bincount(owner, weight))]
-    colour = (best + 0.5) * [8.0, 6.0, 6.0]
+    # One number per cell of a 64³ grid of colours, centred on grey.
+    cell = np.floor(lab / _CELL).astype(np.int64) + [0, 32, 32]
+    best = int(np.argmax(np.bincount(cell @ [64 * 64, 64, 1], weight)))
+    colour = (np.array(np.unravel_index(best, (64, 64, 64))) - [0, 32, 32] + 0.5) * _CELL
     near = np.zeros(len(lab), bool)
     for _ in range(4):
         near = difference(lab, colour) < _SAME_COLOUR

@@ -25,7 +25,8 @@ __all__ = ["BakedPatch", "bake_colour", "bake_patch"]
 
 _LAYER = "stitchwork bake"
 _LAYER_LIMIT = 8
-_SAMPLES = 4
+# One sample hits the pixel's centre exactly; several, spread over it, keep finer print from aliasing.
+_SAMPLES_FINE_PRINT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,11 @@ def bake_colour(
     """
     replaced = _originals(obj) if original else {}
     with _stage(obj, layer, rect, replaced) as (scene, target, materials):
+        # Materials without images may draw detail of any size.
+        finest = max(
+            (image.size[0] for each in materials for image in _images(each.node_tree)),
+            default=np.inf,
+        )
         image = bpy.data.images.new(_LAYER, width, height, alpha=True)
         try:
             # Clearing by the bake itself would leave alpha at one everywhere.
@@ -125,6 +131,9 @@ def bake_colour(
                 node = material.node_tree.nodes.new("ShaderNodeTexImage")
                 node.image = image
                 material.node_tree.nodes.active = node
+            scene.cycles.samples = (
+                1 if finest <= width / (rect[2] - rect[0]) else _SAMPLES_FINE_PRINT
+            )
             _run_bake(scene, target)
             rgba = pixels.from_image(image)
         finally:
@@ -198,7 +207,6 @@ def _set_up(scene: bpy.types.Scene) -> None:
             "Enable the add-on “Cycles Render Engine” in the preferences.",
         ) from error
     scene.cycles.device = "CPU"
-    scene.cycles.samples = _SAMPLES
     scene.cycles.use_adaptive_sampling = False
     scene.cycles.use_denoising = False
 

@@ -17,6 +17,7 @@ __all__ = [
     "DEFAULT_THREAD_PX",
     "active_patch",
     "add_patch",
+    "density",
     "patches_from_artwork",
     "refresh_size",
     "refresh_thread",
@@ -185,6 +186,11 @@ def refresh_thread(patch: Any) -> None:
         patch.thread_px = float(width)
 
 
+def density(patch: Any) -> float:
+    """Pixels per millimetre that make the patch's thread as wide as the style's."""
+    return float(patch.thread_px / (patch.thread_mm * patch.exaggeration))
+
+
 def size_text(patch: Any) -> str:
     """The patch's real size and its image's size, as measured last."""
     if 0.0 in tuple(patch.mm_per_uv):
@@ -192,5 +198,5 @@ def size_text(patch: Any) -> str:
     left, bottom, right, top = patch.rect
     width = patch.mm_per_uv[0] * (right - left)
     height = patch.mm_per_uv[1] * (top - bottom)
-    across, up = round(width * patch.density), round(height * patch.density)
+    across, up = round(width * density(patch)), round(height * density(patch))
     return f"{width / 10:.1f} × {height / 10:.1f} cm, {across} × {up} px"

@@ -12,7 +12,16 @@ from . import artwork, pixels, uv
 from .errors import GarmentError
 from .raster import dilate, fragments
 
-__all__ = ["SURVEY_SIDE", "island_map", "region_mask", "selected_faces", "store_faces", "to_pixels"]
+__all__ = [
+    "SURVEY_SIDE",
+    "faces_rect",
+    "island_map",
+    "region_mask",
+    "selected_faces",
+    "store_faces",
+    "tile",
+    "to_pixels",
+]
 
 SURVEY_SIDE = 1024
 _ROWS_AT_ONCE = 256
@@ -56,6 +65,15 @@ def _stored_faces(text: str) -> np.ndarray:
     return np.array(
         [face for a, _, b in runs for face in range(int(a), int(b or a) + 1)], dtype=np.int64
     )
+
+
+def faces_rect(obj: bpy.types.Object, patch: Any) -> uv.Rect:
+    """The rectangle around a patch's stored faces, with a margin of 2% of its longer side."""
+    shape = uv.layout(obj, patch.uv_layer)
+    corners = shape.uv[np.isin(shape.face, _stored_faces(patch.faces))].reshape(-1, 2)
+    low, high = corners.min(0), corners.max(0)
+    margin = 0.02 * float((high - low).max())
+    return (low[0] - margin, low[1] - margin, high[0] + margin, high[1] + margin)
 
 
 def region_mask(

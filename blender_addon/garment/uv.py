@@ -11,7 +11,16 @@ import numpy as np
 from .errors import GarmentError
 from .raster import components, fragments
 
-__all__ = ["Layout", "Plan", "layout", "measure", "plan", "require_layer", "require_mesh", "warnings"]
+__all__ = [
+    "Layout",
+    "Plan",
+    "layout",
+    "measure",
+    "plan",
+    "require_layer",
+    "require_mesh",
+    "warnings",
+]
 
 Rect = tuple[float, float, float, float]
 _CHECK_SIDE = 512
@@ -136,9 +145,11 @@ def _islands(mesh: bpy.types.Mesh, uv: np.ndarray) -> np.ndarray:
     totals = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("loop_total", totals)
     owner = np.repeat(np.arange(len(mesh.polygons)), totals)
-    place = np.round(uv / 1e-5).astype(np.int64)
-    key = np.stack([vertex.astype(np.int64), place[:, 0], place[:, 1]], 1)
-    corner = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
+    # Whole numbers in place of rows: sorting rows would take most of the time.
+    place = np.round(uv.clip(-1e4, 1e4) / 1e-5).astype(np.int64) @ [1 << 32, 1]
+    place = np.unique(place, return_inverse=True)[1]
+    key = vertex.astype(np.int64) * (int(place.max()) + 1) + place
+    corner = np.unique(key, return_inverse=True)[1]
     faces = len(mesh.polygons)
     joined = components(faces + int(corner.max()) + 1, owner, faces + corner)
     return np.unique(joined[:faces], return_inverse=True)[1]
