@@ -191,6 +191,7 @@ def test_text_path_equals_diffusers_pipeline(
 @pytest.mark.usefixtures("_same_start")
 def test_style_matters(models: Models, style: Style) -> None:
     job: dict[str, Any] = {"style": "s", "input": "i", "out": "o", "steps": STEPS, "seed": SEED}
+    job |= {"start": "design", "strength": 1.0}
     rgba = np.dstack([_picture(), np.ones((WINDOW, WINDOW), np.float32)])
     results = [
         finish(restyle(models, style, rgba, None, RestyleJob(**job, style_strength=strength)))
