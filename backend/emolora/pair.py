@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from backend.models.prediction import Controls
 __all__ = ["EncodedPair", "Pair", "design_of", "encode", "make_pair", "window_boxes"]
 
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+# Orders of red, green and blue; the mixed ones show that a style has no colours of its own.
+_CHANNELS = ([0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [2, 1, 0], [1, 0, 2])
 _PICTURES = ("design", "embroidery", "mask")
 
 
@@ -60,7 +63,7 @@ class EncodedPair:
     """A pair as training sees it, encoded once.
 
     Attributes:
-        design, embroidery: latents of the windows, (N, C, h, w).
+        design, embroidery: latents of the windows, (N, C, h, w); the first shows most motif.
         weight: what each place counts in the losses, (N, 1, h, w).
         design_text, embroidery_text: one row each.
         controls: of the design, N rows; None where training uses none.
@@ -274,17 +277,17 @@ def encode(models: Models, pair: Pair, prompts: Sequence[str]) -> EncodedPair:
     window = models.profile.window
     boxes = window_boxes(pair.mask, window, models.profile.pair.windows)
     designs, embroideries, weights, controls = [], [], [], []
-    for x0, y0, x1, y1 in boxes:
+    versions = list(itertools.islice(_CHANNELS, models.profile.pair.recoloured))
+    for channels, (x0, y0, x1, y1) in itertools.product(versions, boxes):
         crop = np.s_[y0:y1, x0:x1]
-        designs.append(models.encode_image(to_tensor(pair.design[crop])))
-        embroideries.append(models.encode_image(to_tensor(pair.embroidery[crop])))
+        design = pair.design[crop][..., channels]
+        designs.append(models.encode_image(to_tensor(design)))
+        embroideries.append(models.encode_image(to_tensor(pair.embroidery[crop][..., channels])))
         side = window // models.factor
         share = cv2.resize(pair.mask[crop], (side, side), interpolation=cv2.INTER_AREA)
         weights.append(settings.cloth_weight + (1.0 - settings.cloth_weight) * share)
         if settings.controls:
-            controls.append(
-                controls_of(models, pair.design[crop], settings.canny_scale, settings.tile_scale)
-            )
+            controls.append(controls_of(models, design, settings.canny_scale, settings.tile_scale))
     text = models.encode_prompts(list(prompts))
     return EncodedPair(
         design=torch.cat(designs),

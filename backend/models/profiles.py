@@ -91,6 +91,9 @@ class PairSettings:
     thread_px: float = _setting(8.0, "thread width in pixels that the pair is scaled to")
     enlarge_at_most: float = _setting(4.0, "limit of the enlargement; more only adds blur")
     windows: int = _setting(1, "window-sized crops of the pair that training draws from")
+    recoloured: int = _setting(
+        1, "versions of each window: as it is, then with exchanged colour channels, at most 6"
+    )
     largest: float = _setting(1.0, "largest side of the scaled pair, in windows")
     whole: bool = _setting(
         True, "show the whole motif even if its threads become thin; else keep their width and crop"
@@ -276,7 +279,8 @@ _STARTER = Profile(
     pair=PairSettings(
         maker="flatten",
         thread_px=6.5,
-        windows=16,
+        windows=12,
+        recoloured=4,
         largest=3.0,
         whole=False,
         steps=20,

@@ -30,7 +30,7 @@ def tiny_profile() -> Profile:
     return replace(
         profile,
         window=TINY.window,
-        pair=replace(profile.pair, windows=3, largest=2.0, steps=3),
+        pair=replace(profile.pair, windows=3, recoloured=2, largest=2.0, steps=3),
         blocks=replace(profile.blocks, steps=5, segments=5, late=3),
         training=replace(profile.training, rank=2, checkpoint_every=2),
         complementary=replace(profile.complementary, count=4, steps=3, batch=2),

@@ -146,6 +146,10 @@ def test_encoding_weighs_cloth_less(tiny_models: Models, photo: Path) -> None:
     assert float(encoded.weight.max()) == pytest.approx(1.0)
     assert encoded.controls is not None
     assert encoded.controls.tile.shape == (len(encoded), 3, 64, 64)
+    versions = tiny_models.profile.pair.recoloured
+    assert len(encoded) % versions == 0
+    first, second = (encoded.controls.tile[i * len(encoded) // versions] for i in (0, 1))
+    assert torch.equal(first[[1, 2, 0]], second)
 
 
 @pytest.mark.parametrize("shape", motifs.SHAPES)
