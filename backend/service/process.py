@@ -12,7 +12,9 @@ from typing import Any, Self
 __all__ = ["Worker"]
 
 WORKER = (sys.executable, "-m", "backend.service.worker")
+LAST_PATIENCE = 0.5  # seconds between the end of a worker's output and its own end
 _LINE_LIMIT = 2**20
+_MESSAGES = {"progress", "done", "error", "cancelled"}
 
 
 class Worker:
@@ -46,13 +48,14 @@ class Worker:
         assert self._process.stdout is not None
         try:
             line = await self._process.stdout.readline()
-            message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
+            message = json.loads(line) if line.endswith(b"\n") else None
         except (ConnectionError, ValueError):
             message = None
-        if message is None:
-            self.kill()
-            await self._process.wait()
-        return message
+        if isinstance(message, dict) and len(_MESSAGES & message.keys()) == 1:
+            return message
+        # Silent or talking nonsense, it cannot be trusted with another job.
+        await self._end(LAST_PATIENCE)
+        return None
 
     def kill(self) -> None:
         if self.alive:
@@ -65,6 +68,10 @@ class Worker:
         """Close its stdin, wait `patience` seconds, then kill it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+        await self._end(patience)
+
+    async def _end(self, patience: float) -> None:
+        # To signal a process that is ending by itself would lose its exit code.
         try:
             await asyncio.wait_for(self._process.wait(), patience)
         except TimeoutError:

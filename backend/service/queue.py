@@ -101,9 +101,9 @@ class Queue:
                 return {"state": JobState.FAILED, "error": error, "remedy": remedy}
             case {"cancelled": True}:
                 return {"state": JobState.CANCELLED}
+        assert self._worker is not None
         if self._cancelling is not None:
             return {"state": JobState.CANCELLED}
-        assert self._worker is not None
         return {
             "state": JobState.FAILED,
             "error": f"The worker process ended unexpectedly ({self._worker.cause_of_death()}).",

@@ -26,9 +26,7 @@ from running import (
 from backend.service.lifetime import process_exists, wait_for_exit
 
 
-def busy_worker(
-    service: Service, folder: Path, tiny_model: Path, stage: str = "stage one"
-) -> int:
+def busy_worker(service: Service, folder: Path, tiny_model: Path, stage: str = "stage one") -> int:
     """Give the service a job without end; returns its worker's pid once it is in a stage."""
     id = service.submit(endless_job(folder, tiny_model))
     wait_for_stage(service, id, stage)
@@ -70,12 +68,15 @@ def test_a_parent_killed_with_its_pipe_leaves_nothing(tmp_path: Path) -> None:
     """As Blender does it: a process starts the service and is killed."""
     script = (
         "import subprocess, sys, time\n"
-        f"p = subprocess.Popen([sys.executable, '-m', 'backend', 'serve', '--root', {str(tmp_path)!r}],"
-        " stdin=subprocess.PIPE)\n"
+        "command = [sys.executable, '-m', 'backend', 'serve', '--root', sys.argv[1]]\n"
+        "p = subprocess.Popen(command, stdin=subprocess.PIPE)\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     assert parent.stdout is not None
     pid: Any = json.loads(parent.stdout.readline())["pid"]

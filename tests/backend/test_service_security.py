@@ -49,7 +49,8 @@ def test_every_route_wants_the_token(
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost:{}", "127.0.0.1", "evil.example:{}", "127.0.0.1:{}.evil.example", "[::1]:{}"]
+    "host",
+    ["localhost:{}", "127.0.0.1", "evil.example:{}", "127.0.0.1:{}.evil.example", "[::1]:{}"],
 )
 def test_another_host_name_is_refused(service: Service, host: str) -> None:
     port = service.address.rpartition(":")[2]

@@ -1,0 +1,164 @@
+"""The queue against workers that misbehave, and the store on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from backend.errors import InputError, ResourceError
+from backend.jobs import JobState, JobStatus, PreviewJob
+from backend.service.queue import Queue
+from backend.service.store import JobStore
+
+JOB = PreviewJob(reference="/r.png", input="/i.png", out="/nowhere/o.png")
+
+WORKER = """
+import json, sys, time
+for line in sys.stdin:
+    message = json.loads(line)
+    if "run" not in message:
+        continue
+    {body}
+    sys.stdout.flush()
+"""
+PROGRESS = (
+    'print(json.dumps({"progress": {"stage": "s", "step": 1, "steps": 2, "seconds_left": 1.0, '
+    '"message": "", "preview": None}}), flush=True)'
+)
+DONE = 'print(json.dumps({"done": {"outputs": {}, "measures": {}, "seconds": {}}}))'
+
+
+def worker(*body: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", WORKER.format(body="; ".join(body)))
+
+
+def with_queue(
+    command: tuple[str, ...], test: Callable[[Queue, JobStore], Awaitable[None]]
+) -> None:
+    async def run() -> None:
+        store = JobStore()
+        queue = Queue(store, command)
+        work = asyncio.create_task(queue.run())
+        try:
+            await test(queue, store)
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+
+    asyncio.run(run())
+
+
+async def until(store: JobStore, id: str, *states: JobState, progress: bool = False) -> JobStatus:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        status = store.status(id)
+        if status.state in states and (status.progress is not None or not progress):
+            return status
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{id} never became {states}: {store.status(id)}")
+
+
+def test_a_worker_deaf_to_cancel_is_ended_and_replaced() -> None:
+    deaf = worker(PROGRESS, "time.sleep(60)")
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        first, second = queue.submit(JOB), queue.submit(JOB)
+        for job in (first, second):
+            await until(store, job.id, JobState.RUNNING, progress=True)
+            began = time.monotonic()
+            shown = queue.cancel(job.id)
+            assert shown.progress is not None
+            assert shown.progress.message == "cancelling"
+            queue.cancel(job.id)
+            await until(store, job.id, JobState.CANCELLED)
+            assert time.monotonic() - began < 2.0
+
+    with_queue(deaf, check)
+
+
+def test_a_worker_that_dies_fails_its_job_alone() -> None:
+    async def check(queue: Queue, store: JobStore) -> None:
+        jobs = [queue.submit(JOB) for _ in range(2)]
+        for job in jobs:
+            status = await until(store, job.id, JobState.FAILED)
+            assert "exit code 7" in status.error
+            assert status.remedy
+
+    with_queue(worker(PROGRESS, "sys.exit(7)"), check)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['print("hello from a library")', 'print("[1]")', 'print("{}")', 'sys.stdout.write("{")'],
+)
+def test_a_worker_that_talks_nonsense_fails_its_job(body: str) -> None:
+    async def check(queue: Queue, store: JobStore) -> None:
+        assert (await until(store, queue.submit(JOB).id, JobState.FAILED)).error
+
+    with_queue(worker(body, "sys.stdout.flush()", "sys.exit(0)"), check)
+
+
+def test_a_job_that_finishes_while_it_is_cancelled_stays_done() -> None:
+    quick = worker(PROGRESS, "time.sleep(0.3)", DONE)
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        job = queue.submit(JOB)
+        await until(store, job.id, JobState.RUNNING, progress=True)
+        queue.cancel(job.id)
+        await until(store, job.id, JobState.DONE)
+        # The order to end that worker does not hit the next job.
+        follower = queue.submit(JOB)
+        assert (await until(store, follower.id, *FINAL)).state is JobState.DONE
+
+    with_queue(quick, check)
+
+
+FINAL = tuple(state for state in JobState if state.final)
+
+
+def test_jobs_run_one_by_one_in_their_order() -> None:
+    async def check(queue: Queue, store: JobStore) -> None:
+        jobs = [queue.submit(JOB) for _ in range(4)]
+        assert queue.cancel(jobs[2].id).state is JobState.CANCELLED
+        for job in (jobs[0], jobs[1], jobs[3]):
+            await until(store, job.id, JobState.DONE)
+            later = [each for each in store.all() if each.id > job.id]
+            assert sum(each.state is JobState.RUNNING for each in later) <= 1
+        assert store.status(jobs[2].id).state is JobState.CANCELLED
+
+    with_queue(worker(DONE), check)
+
+
+def test_a_worker_that_cannot_start_fails_the_job(tmp_path: Path) -> None:
+    async def check(queue: Queue, store: JobStore) -> None:
+        status = await until(store, queue.submit(JOB).id, JobState.FAILED)
+        assert "cannot be started" in status.error
+
+    with_queue((str(tmp_path / "no-python"),), check)
+
+
+def test_the_oldest_finished_job_makes_room() -> None:
+    store = JobStore(limit=2)
+    first, second = store.add(JOB), store.add(JOB)
+    with pytest.raises(ResourceError):
+        store.add(JOB)
+    store.update(second.id, state=JobState.DONE)
+    third = store.add(JOB)
+    assert [status.id for status in store.all()] == [first.id, third.id]
+    with pytest.raises(InputError):
+        store.status(second.id)
+
+
+def test_a_finished_job_does_not_change() -> None:
+    store = JobStore()
+    id = store.add(JOB).id
+    store.update(id, state=JobState.CANCELLED)
+    assert store.update(id, state=JobState.DONE).state is JobState.CANCELLED
+    assert store.next_queued() is None
