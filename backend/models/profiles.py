@@ -272,6 +272,9 @@ _STARTER = Profile(
     window=256,
     gpu_dtype="float32",
     memory_gib=2.0,
+    # The captions of the starter's own training pictures.
+    subject="pattern",
+    design_prompt="a {subject}, flat design",
     licence_note=(
         "Trained on the starter model that ships with Stitchwork. The rights in the reference "
         "photo stay with its owner: share the style only if you may share the photo."
