@@ -50,7 +50,7 @@ def test_sewn_is_nearer_to_sewn_than_flat_is(measure: Callable[[Image, Image], f
 
 
 def test_energy_lies_in_the_band_of_the_thread() -> None:
-    for period, band in ((3.0, "2–4 px"), (6.0, "4–8 px"), (12.0, "8–16 px")):
+    for period, band in ((2.5, "2–4 px"), (6.0, "4–8 px"), (12.0, "8–16 px")):
         energies = measures.band_energies(threads(period), np.ones((SIDE, SIDE)))
         without = measures.band_energies(flat(), np.ones((SIDE, SIDE)))
         gained = {name: energies[name] - without[name] for name in energies}

@@ -51,7 +51,7 @@ def manifest(tmp_path: Path) -> Manifest:
     folder.mkdir()
     save(folder / "design.png", artwork(128, 128))
     sewn = artwork(128, 128)
-    sewn[..., 0] += (np.arange(128) % 6 * 8).astype(np.uint8)[None]
+    sewn[sewn[..., 3] > 0, 0] += np.arange((sewn[..., 3] > 0).sum(), dtype=np.uint8) % 6 * 8
     save(folder / "sewn.png", sewn)
     save(folder / "photo.png", embroidery())
     files = {"design": "design.png", "reference": "photo.png"}
