@@ -135,7 +135,7 @@ class STITCHWORK_PT_garment(_Sidebar, bpy.types.Panel):
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
-        column.prop(garment, "real_height_cm", text="Real Height (cm)")
+        column.prop(garment, "real_height_cm", text="Height (cm)")
         if not obj.data.uv_layers:
             _wrapped(layout, context, f"{obj.name} has no UV layer.", "ERROR")
             layout.operator("stitchwork.unwrap", text="Unwrap into a New Layer", icon="UV")

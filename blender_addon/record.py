@@ -98,14 +98,13 @@ class Record:
 
     def _pictures(self) -> list[dict[str, str]]:
         pictures = []
-        for role, path in self.outputs.items():
-            base, _, number = role.partition("-")
-            if base in PICTURES and Path(path).is_file():
-                caption, group = PICTURES[base]
-                group = f"Patch {number}" if number else group
-                pictures.append({"path": path, "caption": caption, "group": group})
-        order = list(dict.fromkeys(group for _, group in PICTURES.values()))
-        pictures.sort(key=lambda each: order.index(each["group"]) if each["group"] in order else 9)
+        numbers = dict.fromkeys(role.partition("-")[2] for role in self.outputs)
+        for number in sorted(numbers, key=lambda each: int(each or 1)):
+            for base, (caption, group) in PICTURES.items():
+                path = self.outputs.get(f"{base}-{number}" if number else base, "")
+                if Path(path).is_file():
+                    group = f"Patch {number}" if number else group
+                    pictures.append({"path": path, "caption": caption, "group": group})
         style = Path(self.outputs.get("style", ""))
         if "style" in self.outputs:
             pictures += [
@@ -124,7 +123,7 @@ class Record:
             "design": self.outputs["texture_before"],
             "mask": self.outputs["mask"],
             "reference": str(style / "reference.png"),
-            "reference_mask": str(style / "mask.png"),
+            "reference_mask": str(style / "mask.png") if (style / "mask.png").is_file() else None,
         }
         rivals = (
             ("plain", "texture_before"),

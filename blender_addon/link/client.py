@@ -105,8 +105,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Client:
     """One backend's HTTP interface; every call is short and never retries by itself.
 
-    All methods raise `UnreachableError` when nothing answers in time and `LinkError` when the backend
-    refuses, with the backend's own message and remedy.
+    All methods raise `UnreachableError` when nothing answers in time and `LinkError` when it
+    refuses, with its own message and remedy.
     """
 
     def __init__(self, endpoint: Endpoint, *, timeout: float = POLL_SECONDS) -> None:

@@ -1,0 +1,104 @@
+"""Runs inside the desktop Blender: answers the test's questions from a timer.
+
+A question is a file with a Python expression or statements; the answer is a file with the JSON of
+the name `answer`. Buttons are pressed by the X server's mouse, not from here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+FOLDER = Path(os.environ["STITCHWORK_DESK"])
+NAME = "bl_ext.user_default.stitchwork"
+
+
+def view() -> tuple[Any, Any, Any]:
+    """The window, its 3D view, and the sidebar."""
+    window = bpy.context.window_manager.windows[0]
+    area = max(
+        (each for each in window.screen.areas if each.type == "VIEW_3D"),
+        key=lambda each: each.width * each.height,
+    )
+    region = next(each for each in area.regions if each.type == "UI")
+    return window, area, region
+
+
+def show_sidebar() -> None:
+    """Open the sidebar; its tab can be chosen once it has been drawn."""
+    window, area, region = view()
+    area.spaces.active.show_region_ui = True
+    area.tag_redraw()
+
+
+def show_tab() -> None:
+    window, area, region = view()
+    region.active_panel_category = "Stitchwork"
+    area.tag_redraw()
+
+
+def find(operator: str) -> Iterator[None]:
+    """Look for an operator's button in the sidebar: hover, and copy its Python command.
+
+    Returns:
+        its place in the window, from the lower left, or None.
+    """
+    window, area, region = view()
+    for share in (0.45, 0.8, 0.93):
+        for y in range(region.y + region.height - 8, region.y + 4, -9):
+            x = region.x + int(region.width * share)
+            window.cursor_warp(x, y)
+            yield
+            bpy.context.window_manager.clipboard = ""
+            with bpy.context.temp_override(window=window, area=area, region=region):
+                if bpy.ops.ui.copy_python_command_button.poll():
+                    bpy.ops.ui.copy_python_command_button()
+            if bpy.context.window_manager.clipboard.startswith(f"bpy.ops.{operator}("):
+                return x, y
+    return None
+
+
+steps: list[Iterator[None]] = []
+
+
+def answer() -> float:
+    if steps:
+        try:
+            next(steps[0])
+        except StopIteration as end:
+            steps.clear()
+            reply({"answer": end.value})
+        return 0.04
+    question = FOLDER / "question.py"
+    if question.is_file():
+        names: dict[str, Any] = {"bpy": bpy, "view": view, "answer": None}
+        names |= {"find": find, "show_sidebar": show_sidebar, "show_tab": show_tab}
+        names["addon"] = sys.modules.get(NAME)
+        try:
+            exec(compile(question.read_text(), "question", "exec"), names)  # noqa: S102
+        except Exception:  # noqa: BLE001 - the test shows whatever went wrong
+            names["error"] = traceback.format_exc()
+        question.unlink()
+        if isinstance(names["answer"], Iterator):
+            steps.append(names["answer"])
+        else:
+            reply({name: names[name] for name in ("answer", "error") if name in names})
+    return 0.05
+
+
+def reply(data: dict[str, Any]) -> None:
+    aside = FOLDER / "answer.partial"
+    aside.write_text(json.dumps(data))
+    aside.replace(FOLDER / "answer.json")
+
+
+bpy.context.preferences.view.show_splash = False
+bpy.app.timers.register(answer, persistent=True)
+(FOLDER / "ready").touch()
