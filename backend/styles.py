@@ -137,7 +137,7 @@ class Style:
         try:
             self._write(aside)
             replace_folder(aside, folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise _cannot_write(folder, error) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -260,8 +260,8 @@ def _read_optional(path: Path) -> NDArray[np.float32] | None:
     return _read_picture(path) if path.is_file() else None
 
 
-def _cannot_write(folder: Path, error: OSError) -> ResourceError:
+def _cannot_write(folder: Path, error: Exception) -> ResourceError:
     return ResourceError(
-        f"{folder}: the style cannot be written ({error.strerror or error}).",
+        f"{folder}: the style cannot be written ({getattr(error, 'strerror', None) or error}).",
         "Choose a folder that may be written to, on a disk with free space.",
     )

@@ -72,6 +72,8 @@ class Adapter:
 
     def __init__(self, models: Models, blocks: Sequence[str], *, rank: int, seed: int) -> None:
         self._unet = models.unet
+        if models.profile.training.gradient_checkpointing:
+            self._unet.enable_gradient_checkpointing()
         style = set(style_targets(models, blocks))
         everywhere = {name for name, _ in self._unet.named_modules() if _ATTENTION.search(name)}
         targets = sorted(style | everywhere)
@@ -133,6 +135,7 @@ class Adapter:
 
     def remove(self) -> None:
         """Take the LoRA out of the UNet again."""
+        self._unet.disable_gradient_checkpointing()
         self._unet.unload_lora()
         self._unet.requires_grad_(False)
 

@@ -9,6 +9,7 @@ words: the designs come first, drawn by code, and are embroidered image-to-image
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from backend.emolora.sampling import (
     seeded_noise,
     to_tensor,
 )
+from backend.errors import ResourceError
 from backend.imaging.files import read_rgba, write_png
 from backend.models.loading import Models
 from backend.models.prediction import Controls
@@ -214,12 +216,23 @@ def encode(models: Models, complement: Complement) -> EncodedPair:
 
 
 def save(complements: Sequence[Complement], folder: Path) -> None:
-    """Write the pairs, so that a resumed training need not make them again."""
+    """Write the pairs, so that a resumed training need not make them again.
+
+    Raises:
+        ResourceError: the disk is full or read-only.
+    """
     for index, each in enumerate(complements):
         write_png(folder / f"complementary_{index}.png", each.design)
     tensors = {str(i): each.embroidery.cpu().contiguous() for i, each in enumerate(complements)}
     subjects = {str(i): each.subject for i, each in enumerate(complements)}
-    safetensors.torch.save_file(tensors, folder / _TENSORS, metadata=subjects)
+    aside = folder / f"{_TENSORS}.new"
+    try:
+        safetensors.torch.save_file(tensors, aside, metadata=subjects)
+        os.replace(aside, folder / _TENSORS)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ResourceError(
+            f"{folder}: cannot be written ({error}).", "Free space on its disk."
+        ) from error
 
 
 def load(folder: Path) -> list[Complement] | None:

@@ -73,19 +73,20 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
     analysis = 0 if chosen else models.profile.blocks.steps + 1
     made = complementary.passes(models) if steps_two else 0
     plan = [
-        Stage(PAIR, 1, 30.0),
-        Stage(BLOCKS, analysis, 2.0),
-        Stage(ONE, steps_one, 4.0),
-        Stage(COMPLEMENT, made, 2.0),
-        Stage(TWO, steps_two, 12.0),
-        Stage(FINISH, 1, 60.0),
+        # As the starter runs on two cores; the meter scales all of it to what it sees.
+        Stage(PAIR, 1, 12.0),
+        Stage(BLOCKS, analysis, 0.4),
+        Stage(ONE, steps_one, 0.4),
+        Stage(COMPLEMENT, made, 0.5),
+        Stage(TWO, steps_two, 1.2),
+        Stage(FINISH, 1, 12.0),
     ]
     run = _Run(job, models, partial, Meter(plan), steps_one, steps_two)
     adapter: Adapter | None = None
     try:
         both = _pair(run)
-        yield run.meter.tick(PAIR)
         encoded = pair.encode(models, both, models.profile.prompts(job.subject))
+        yield run.meter.tick(PAIR)
         blocks, table = yield from _blocks(run, encoded, chosen)
         adapter = Adapter(models, blocks, rank=settings.rank, seed=job.seed)
         yield from _stages(run, adapter, blocks, encoded, both)

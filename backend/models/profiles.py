@@ -136,6 +136,9 @@ class TrainingSettings:
     temperature: float = _setting(1.0, "temperature of the contrastive loss")
     checkpoint_every: int = _setting(25, "steps between checkpoints")
     cloth_weight: float = _setting(1.0, "weight of the loss on bare cloth; on the motif it is 1")
+    gradient_checkpointing: bool = _setting(
+        True, "compute parts twice to need half the memory; not worth it for a small base"
+    )
     controls: bool = _setting(
         False, "give the ControlNets the design while training, as inference will"
     )
@@ -296,6 +299,7 @@ _STARTER = Profile(
         learning_rate=1e-3,
         steps_one=200,
         steps_two=60,
+        gradient_checkpointing=False,
         controls=True,
         convolutions=True,
         cloth_weight=0.25,

@@ -246,6 +246,22 @@ def test_stage_two_sends_only_the_design_loss_beyond_the_style(
     assert set(losses) == {"design", "embroidery", "contrastive"}
 
 
+def test_gradient_checkpointing_changes_no_gradient(tiny_models: Models) -> None:
+    found = []
+    for checkpointing in (False, True):
+        training = replace(tiny_models.profile.training, gradient_checkpointing=checkpointing)
+        tiny_models.profile = replace(tiny_models.profile, training=training)
+        adapter, pair = _shaken(tiny_models), _pair(tiny_models, 5)
+        assert tiny_models.unet.is_gradient_checkpointing is checkpointing
+        chance = stage_one.draw(tiny_models, pair, 1, (0, 1, 0))
+        stage_one.accumulate(tiny_models, adapter, BLOCKS, pair, chance)
+        found.append([parameter.grad for parameter in adapter.parameters])
+        adapter.remove()
+    assert not tiny_models.unet.is_gradient_checkpointing
+    for plain, checkpointed in zip(*found):
+        torch.testing.assert_close(plain, checkpointed)
+
+
 def test_chance_is_drawn_from_its_key_alone(tiny_models: Models) -> None:
     pair = _pair(tiny_models, 5)
     first = stage_one.draw(tiny_models, pair, 2, (0, 1, 7))
