@@ -20,6 +20,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from torch import nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -38,6 +39,8 @@ CONTROLNETS = ("controlnet_canny", "controlnet_tile")
 
 _DOWN = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
 _UP = ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")
+_CONTROL_GAIN = 0.5
+_LOG_VARIANCE = -6.0
 _TIME_IDS = 6  # original, crop and target size of SDXL's added conditions
 
 
@@ -80,14 +83,14 @@ STARTER = Architecture(
     window=256,
     unet_channels=(64, 128, 192),
     heads=(2, 4, 6),
-    unet_groups=32,
+    unet_groups=8,
     text_width=96,
     text_layers=2,
     text_tokens=48,
     words=3072,
     latent_channels=16,
-    vae_channels=(32, 64, 96, 128),
-    vae_groups=16,
+    vae_channels=(16, 36, 96, 160),
+    vae_groups=2,
     control_channels=(16, 32, 64, 96),
     time_width=32,
 )
@@ -104,7 +107,7 @@ TINY = Architecture(
     words=600,
     latent_channels=4,
     vae_channels=(8, 8, 16, 16),
-    vae_groups=4,
+    vae_groups=2,
     control_channels=(8, 8, 16, 16),
     time_width=8,
 )
@@ -154,7 +157,7 @@ def save(components: Mapping[str, Any], folder: Path, *, half: bool = False) -> 
         half: store the weights in half precision.
     """
     parts = {
-        name: _half(part) if half and isinstance(part, torch.nn.Module) else part
+        name: _half(part) if half and isinstance(part, nn.Module) else part
         for name, part in components.items()
     }
     for name in CONTROLNETS:
@@ -162,12 +165,12 @@ def save(components: Mapping[str, Any], folder: Path, *, half: bool = False) -> 
     StableDiffusionXLPipeline(**parts, add_watermarker=False).save_pretrained(folder)
 
 
-def _half(module: torch.nn.Module) -> torch.nn.Module:
+def _half(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).to(torch.float16)
 
 
 def _unet(a: Architecture) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=a.window // 8,
         in_channels=a.latent_channels,
         out_channels=a.latent_channels,
@@ -181,11 +184,18 @@ def _unet(a: Architecture) -> UNet2DConditionModel:
         attention_head_dim=a.heads,
         **_conditions(a),
     )
+    nn.init.zeros_(unet.conv_out.weight)
+    nn.init.zeros_(unet.conv_out.bias)
+    return unet
 
 
 def _controlnet(a: Architecture) -> ControlNetModel:
-    """A ControlNet that fits the UNet's skips; without attention, since the picture says it all."""
-    return ControlNetModel(
+    """A ControlNet that fits the UNet's skips; without attention, since the picture says it all.
+
+    Its outputs do not begin at zero, as is usual beside a trained UNet: here both learn together,
+    and the design must be heard from the first step.
+    """
+    controlnet = ControlNetModel(
         in_channels=a.latent_channels,
         down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D"),
         mid_block_type="UNetMidBlock2D",
@@ -196,6 +206,10 @@ def _controlnet(a: Architecture) -> ControlNetModel:
         conditioning_embedding_out_channels=a.control_channels,
         **_conditions(a),
     )
+    controlnet.controlnet_cond_embedding.conv_out.reset_parameters()
+    for convolution in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
+        nn.init.orthogonal_(convolution.weight, gain=_CONTROL_GAIN)
+    return controlnet
 
 
 def _conditions(a: Architecture) -> dict[str, Any]:
@@ -211,7 +225,7 @@ def _conditions(a: Architecture) -> dict[str, Any]:
 
 def _autoencoder(a: Architecture) -> AutoencoderKL:
     levels = len(a.vae_channels)
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=a.vae_channels,
@@ -223,6 +237,12 @@ def _autoencoder(a: Architecture) -> AutoencoderKL:
         force_upcast=False,
         mid_block_add_attention=False,  # a window's latent must not depend on its far corner
     )
+    with torch.no_grad():  # begin with little noise on the latent, or learning begins in the dark
+        vae.quant_conv.bias[a.latent_channels :].fill_(_LOG_VARIANCE)
+        for name, parameter in vae.named_parameters():
+            if ".conv2." in name:  # every residual block begins as the identity
+                parameter.zero_()
+    return vae
 
 
 def _text_encoder(a: Architecture, tokenizer: CLIPTokenizer, kind: type[Any]) -> Any:

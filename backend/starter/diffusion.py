@@ -1,0 +1,173 @@
+"""Training of UNet, text encoders and ControlNets together, on latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from backend.starter.architecture import CONTROLNETS
+from backend.starter.data import TRIGGER
+from backend.starter.latents import LatentCorpus
+
+__all__ = ["TRAINED", "caption", "diffusion_loss", "encode_text", "size_ids"]
+
+TRAINED = ("unet", "text_encoder", "text_encoder_2", *CONTROLNETS)
+"""What `diffusion_loss` gives gradients to."""
+
+# Share of batches with no control, canny, tile, both. The scales are those of use (the paper,
+# section 4: 0.5 and 0.5), so that the sum of both means what it meant in training.
+_CONTROLS = (0.12, 0.13, 0.35, 0.4)
+_FLAT_SHARE = 0.25
+_NO_WORDS, _NO_SUBJECT = 0.1, 0.3
+_SNR_LIMIT = 5.0
+_FULL_EVERY = 6  # every sixth batch sees whole windows, the others quarters of them
+
+
+def size_ids(batch: int, window: int) -> Tensor:
+    """SDXL's size conditions (B, 6) of a whole, uncropped window."""
+    return torch.tensor([[window, window, 0, 0, window, window]]).float().repeat(batch, 1)
+
+
+def encode_text(parts: Mapping[str, Any], captions: list[str]) -> tuple[Tensor, Tensor]:
+    """Tokens (B, L, D) of both encoders side by side, and the second's pooled text (B, P).
+
+    The tokens are those of the last layer but one, as `StableDiffusionXLPipeline` takes them.
+    """
+    tokenizer = parts["tokenizer"]
+    device = next(parts["text_encoder"].parameters()).device
+    ids = tokenizer(
+        captions, padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids.to(device)
+    first = parts["text_encoder"](ids, output_hidden_states=True)
+    second = parts["text_encoder_2"](ids, output_hidden_states=True)
+    hidden = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
+    return hidden, second.text_embeds
+
+
+def caption(note: Mapping[str, str], flat: bool, rng: np.random.Generator) -> str:
+    """Words for a picture: sometimes none, sometimes "motif" in place of the subject.
+
+    Args:
+        note: the pair's captions.
+        flat: whether the picture is the design rather than the textile.
+        rng: randomness of this sample.
+    """
+    if rng.random() < _NO_WORDS:
+        return ""
+    subject = note["flat"].removesuffix(", flat design")
+    text = subject if flat and rng.random() < 0.5 else note["flat" if flat else "textile"]
+    if rng.random() < _NO_SUBJECT:
+        text = text.replace(subject, "a motif")
+    if not flat and TRIGGER not in text and rng.random() < 0.15:
+        text = f"{text.split(',')[0]} {TRIGGER}"
+    return text
+
+
+def diffusion_loss(
+    parts: Mapping[str, Any],
+    corpus: LatentCorpus,
+    *,
+    batch: int = 16,
+    device: str = "cpu",
+) -> Callable[[torch.Generator], Tensor]:
+    """The loss of one random batch, for `training.fit`.
+
+    ‖ε − ε_θ(z_t, t, text, controls)‖² with timesteps weighted by min(SNR, 5)/SNR (Hang et al.,
+    2023, eq. 4). Mostly on quarters of the window, since texture is local and they cost less.
+
+    Args:
+        parts: what `architecture.build` returned.
+        corpus: latents and control pictures.
+        batch: quarter windows a step; whole windows come a quarter as many.
+        device: where the networks are.
+    """
+    alphas = parts["scheduler"].alphas_cumprod.to(device)
+    window = corpus.tiles.shape[1]
+
+    def loss(generator: torch.Generator) -> Tensor:
+        rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+        whole = rng.integers(_FULL_EVERY) == 0
+        count, side = (max(1, batch // 4), window // 8) if whole else (batch, window // 16)
+        latents, edges, tiles, captions = _batch(corpus, count, side, rng)
+        z = latents.to(device) * corpus.scale
+        noise = torch.randn(z.shape, generator=generator).to(device)
+        t = torch.randint(len(alphas), (count,), generator=generator).to(device)
+        alpha = alphas[t].view(-1, 1, 1, 1)
+        noisy = (alpha.sqrt() * z + (1 - alpha).sqrt() * noise).to(
+            memory_format=torch.channels_last
+        )
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            hidden, pooled = encode_text(parts, captions)
+            added = {"text_embeds": pooled, "time_ids": size_ids(count, window).to(device)}
+            controls = _controls(parts, noisy, t, hidden, added, edges, tiles, rng)
+            predicted = parts["unet"](
+                noisy, t, encoder_hidden_states=hidden, added_cond_kwargs=added, **controls
+            ).sample
+        error = (predicted.float() - noise).pow(2).mean(dim=(1, 2, 3))
+        snr = alphas[t] / (1 - alphas[t])
+        return (error * snr.clamp(max=_SNR_LIMIT) / snr).mean()
+
+    return loss
+
+
+def _batch(
+    corpus: LatentCorpus, count: int, side: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    latents, edges, tiles, captions = [], [], [], []
+    for _ in range(count):
+        row = int(rng.integers(len(corpus.notes)))
+        y, x = (int(n) for n in rng.integers(0, corpus.flats.shape[2] - side + 1, 2))
+        flat = bool(rng.random() < _FLAT_SHARE)
+        source = corpus.flats if flat else corpus.textiles
+        latents.append(np.asarray(source[row, :, y : y + side, x : x + side], np.float32))
+        crop = (row, slice(8 * y, 8 * (y + side)), slice(8 * x, 8 * (x + side)))
+        edges.append(np.asarray(corpus.edges[crop], np.float32)[None].repeat(3, 0))
+        tiles.append(np.asarray(corpus.tiles[crop], np.float32).transpose(2, 0, 1) / 255)
+        captions.append(caption(corpus.notes[row], flat, rng))
+    stacked = [torch.from_numpy(np.stack(arrays)) for arrays in (latents, edges, tiles)]
+    return stacked[0], stacked[1], stacked[2], captions
+
+
+def _controls(
+    parts: Mapping[str, nn.Module],
+    noisy: Tensor,
+    t: Tensor,
+    hidden: Tensor,
+    added: dict[str, Tensor],
+    edges: Tensor,
+    tiles: Tensor,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """The ControlNets' contributions to the UNet, of a random choice of the two."""
+    kind = rng.choice(len(_CONTROLS), p=_CONTROLS)
+    alone = float(rng.uniform(0.4, 1.0))
+    chosen = {
+        "controlnet_canny": (edges, (0.0, alone, 0.0, 0.5)[kind]),
+        "controlnet_tile": (tiles, (0.0, 0.0, alone, 0.5)[kind]),
+    }
+    down: list[Tensor] = []
+    middle: Tensor | None = None
+    for name, (picture, scale) in chosen.items():
+        if scale == 0.0:
+            continue
+        skips, bottom = parts[name](
+            noisy,
+            t,
+            encoder_hidden_states=hidden,
+            controlnet_cond=picture.to(noisy.device, memory_format=torch.channels_last),
+            conditioning_scale=scale,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )
+        down = [a + b for a, b in zip(down, skips, strict=True)] if down else list(skips)
+        middle = bottom if middle is None else middle + bottom
+    if middle is None:
+        return {}
+    return {
+        "down_block_additional_residuals": tuple(down),
+        "mid_block_additional_residual": middle,
+    }

@@ -1,0 +1,129 @@
+"""One training loop for all of the starter's parts: resumable, seeded, and it yields as it goes."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Budget", "Report", "fit"]
+
+_WARM_UP = 100  # steps
+_SAVE_EVERY = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long to train: whichever of the two ends first; both count earlier runs in."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def spent(self, step: int, seconds: float) -> float:
+        """The part of the budget used up, 0 to 1."""
+        by_steps = step / self.steps if self.steps else 0.0
+        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        return max(by_steps, by_time)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where a training stands: steps and seconds in all runs together, and the last loss."""
+
+    step: int
+    seconds: float
+    loss: float
+    spent: float
+
+
+def fit(
+    modules: Mapping[str, nn.Module],
+    loss: Callable[[torch.Generator], Tensor],
+    budget: Budget,
+    checkpoint: Path,
+    *,
+    seed: int,
+    rate: float = 1e-3,
+    average: float = 0.999,
+    cool_down: float = 0.3,
+) -> Iterator[Report]:
+    """Train modules together until the budget is spent, or go on from the checkpoint.
+
+    The rate rises over the first steps, stays, and falls to zero over the last part of the
+    budget, so that a longer budget can be given to a run that has not begun to cool down.
+    At the end, and in the checkpoint's "average", the weights are their moving average.
+
+    Args:
+        modules: what is trained, by name.
+        loss: draws a batch with the given generator and returns its loss.
+        budget: when to stop.
+        checkpoint: file written about every minute and at the end.
+        seed: of the generator that `loss` gets; two runs with equal steps give equal weights.
+        rate: AdamW's highest learning rate.
+        average: how slowly the moving average follows (fewer steps average over fewer).
+        cool_down: last part of the budget over which the rate falls.
+    """
+    parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=1e-2)
+    generator = torch.Generator().manual_seed(seed)
+    mean = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
+    step, earlier = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        for name, module in modules.items():
+            module.load_state_dict(state["modules"][name])
+        optimiser.load_state_dict(state["optimiser"])
+        generator.set_state(state["generator"])
+        mean, step, earlier = state["average"], state["step"], state["seconds"]
+    began = saved = time.monotonic()
+
+    def seconds() -> float:
+        return earlier + time.monotonic() - began
+
+    def save() -> None:
+        state = {
+            "modules": {name: module.state_dict() for name, module in modules.items()},
+            "average": mean,
+            "optimiser": optimiser.state_dict(),
+            "generator": generator.get_state(),
+            "step": step,
+            "seconds": seconds(),
+        }
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, checkpoint.with_suffix(".part"))
+        checkpoint.with_suffix(".part").replace(checkpoint)
+
+    while (spent := budget.spent(step, seconds())) < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1, (step + 1) / _WARM_UP, (1 - spent) / cool_down)
+        value = loss(generator)
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        step += 1
+        _follow(mean, modules, min(average, step / (step + 10)))
+        if time.monotonic() - saved > _SAVE_EVERY:
+            save()
+            saved = time.monotonic()
+        yield Report(step, seconds(), float(value.detach()), spent)
+    save()
+    for name, module in modules.items():
+        module.load_state_dict(mean[name])
+
+
+@torch.no_grad()
+def _follow(
+    mean: Mapping[str, Mapping[str, Tensor]], modules: Mapping[str, nn.Module], keep: float
+) -> None:
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            if value.is_floating_point():
+                mean[name][key].lerp_(value.to(mean[name][key]), 1 - keep)
+            else:
+                mean[name][key].copy_(value)
