@@ -19,7 +19,14 @@ from .garment.render import View, render_garment
 from .link import polling
 from .link.client import LinkError
 from .link.session import Task
-from .link.tasks import bake, preview_task, restyle_task, train_task, use_style
+from .link.tasks import (
+    bake,
+    preview_task,
+    read_style,
+    restyle_task,
+    train_task,
+    use_style,
+)
 from .link.terminal import Terminal
 from .preferences import settings
 from .record import Record
@@ -39,6 +46,8 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> None:
         raise LinkError("There is nothing to learn from.", "Give --reference PHOTO or --style DIR.")
     if options.instant and not options.reference:
         raise LinkError("--instant works from a photo.", "Give --reference PHOTO as well.")
+    if options.style:
+        read_style(options.style.absolute())
     out = _writable(options.out)
     record = Record(out)
     obj = _open(options)
@@ -256,7 +265,7 @@ def _patches(options: argparse.Namespace, obj: bpy.types.Object, terminal: Termi
         if options.vertex_group:
             patch.vertex_group = options.vertex_group
         if options.mask_image:
-            patch.mask_image = bpy.data.images.load(str(options.mask_image.absolute()))
+            patch.mask_image = _picture(options.mask_image.absolute())
         if options.thread_mm is not None:
             patch.thread_mm = options.thread_mm
         if options.exaggeration is not None:
@@ -264,6 +273,13 @@ def _patches(options: argparse.Namespace, obj: bpy.types.Object, terminal: Termi
     names = ", ".join(f"{patch.name} ({patches.size_text(patch)})" for patch in chosen)
     terminal.say(f"Garment {obj.name}; patches: {names}")
     return chosen
+
+
+def _picture(path: Path) -> bpy.types.Image:
+    try:
+        return bpy.data.images.load(str(path))
+    except RuntimeError as error:
+        raise GarmentError(f"The picture {path} cannot be opened.", "Check the path.") from error
 
 
 def _named(obj: bpy.types.Object, name: str) -> Any:

@@ -130,6 +130,7 @@ class STITCHWORK_PT_garment(_Sidebar, bpy.types.Panel):
         layout, obj = self.layout, context.object
         if obj is None or obj.type != "MESH":
             layout.label(text="Select a garment (a mesh)", icon="RESTRICT_SELECT_OFF")
+            layout.operator("stitchwork.load_sample", icon="IMPORT")
             return
         garment = obj.stitchwork
         column = layout.column()
@@ -297,7 +298,10 @@ class STITCHWORK_PT_embroider(_Sidebar, bpy.types.Panel):
         if not _job(layout, "Embroidering"):
             column = layout.column(align=True)
             column.scale_y = 1.5
-            column.operator("stitchwork.restyle", text="Embroider Patch", icon="PLAY")
+            if context.scene.stitchwork.style or (patch is not None and patch.style):
+                column.operator("stitchwork.restyle", text="Embroider Patch", icon="PLAY")
+            else:
+                column.operator("stitchwork.run_all", icon="PLAY")
         if patch is None:
             return
         layout.use_property_split = True

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 INTERVAL = 0.3
+SILENT_INTERVAL = 3.0
 CANCEL_SECONDS = 20.0
 
 
@@ -205,7 +206,10 @@ def _tick() -> float | None:
     running = _step_installer()
     _mirror()
     _redraw()
-    return INTERVAL if session.busy or running else None
+    if not (session.busy or running):
+        return None
+    # A backend that does not answer costs a time-out a look: look less often.
+    return INTERVAL if session.silence == 0.0 else SILENT_INTERVAL
 
 
 def _step_installer() -> bool:

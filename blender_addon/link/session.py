@@ -6,6 +6,7 @@ headless loop drive the same object.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,8 +19,8 @@ from .process import BackendProcess
 
 __all__ = ["Outcome", "Phase", "Session", "Task"]
 
-# Blender sees the service answer within milliseconds; a machine deep in training may take longer.
-PATIENT_LOOKS = 40
+# The service answers within milliseconds, but a machine deep in training may leave it no time.
+PATIENCE_SECONDS = 120.0
 
 
 class Phase(StrEnum):
@@ -77,7 +78,7 @@ class Session:
     roots: list[Path] = field(default_factory=list)
     _process: BackendProcess | None = None
     _client: Client | None = None
-    _missed: int = 0
+    _silent_since: float | None = None
 
     @property
     def phase(self) -> Phase:
@@ -98,6 +99,11 @@ class Session:
     def owned(self) -> bool:
         """Whether the backend was started here (and so ends here)."""
         return self._process is not None
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which the backend has not answered; 0 while it does."""
+        return 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
 
     def start(self, backend: Backend, *, roots: list[Path], parent: int, log: Path) -> None:
         """Start a backend unless one is starting or ready; `step` sees it become ready."""
@@ -122,7 +128,7 @@ class Session:
     def stop(self) -> None:
         """End the backend that was started here, or let go of one that was not."""
         process, self._process, self._client = self._process, None, None
-        self._missed = 0
+        self._silent_since = None
         if process is not None:
             process.stop()
 
@@ -153,11 +159,12 @@ class Session:
             if self._process is not None and not self._begin():
                 return []
             outcomes = self._look()
-            self._missed = 0
+            self._silent_since = None
         except UnreachableError as error:
-            self._missed += 1
+            if self._silent_since is None:
+                self._silent_since = time.monotonic()
             alive = self._process is None or self._process.running
-            if alive and self._missed < PATIENT_LOOKS:
+            if alive and self.silence < PATIENCE_SECONDS:
                 return []
             return self._give_up(error)
         except LinkError as error:

@@ -15,7 +15,7 @@ from typing import Any
 import bpy
 
 from ..garment.apply import apply_patch
-from ..garment.bake import bake_patch, patch_id
+from ..garment.bake import BakedPatch, bake_patch, patch_id
 from ..garment.errors import GarmentError
 from .client import LinkError
 from .folders import data_folder, import_file, import_folder, local_path
@@ -140,7 +140,7 @@ def restyle_task(
     if not chosen:
         raise LinkError("The patch has no style.", "Train one, or choose a trained style.")
     use_style(patch, local_path(chosen))
-    bake(obj, patch)
+    baked = bake(obj, patch)
     job = _checked(
         RestyleJob,
         style=patch.style,
@@ -149,7 +149,11 @@ def restyle_task(
         out=str(out or _result_path(patch, "embroidered")),
         **options,
     )
-    return Task("Embroidering", job, _apply_to(_Target(obj, patch), "is embroidered", job.out))
+    return Task(
+        "Embroidering",
+        job,
+        _apply_to(_Target(obj, patch), "is embroidered", job.out, baked.warnings),
+    )
 
 
 def preview_task(
@@ -168,7 +172,7 @@ def preview_task(
     shown = scene.stitchwork
     reference = import_file(shown.reference, "reference photo")
     design = import_file(shown.design, "design image") if shown.design else None
-    bake(obj, patch)
+    baked = bake(obj, patch)
     job = _checked(
         PreviewJob,
         reference=str(reference),
@@ -178,10 +182,14 @@ def preview_task(
         out=str(out or _result_path(patch, "preview")),
         **options,
     )
-    return Task("First look", job, _apply_to(_Target(obj, patch), "shows a first look", job.out))
+    return Task(
+        "First look",
+        job,
+        _apply_to(_Target(obj, patch), "shows a first look", job.out, baked.warnings),
+    )
 
 
-def bake(obj: bpy.types.Object, patch: Any) -> Any:
+def bake(obj: bpy.types.Object, patch: Any) -> BakedPatch:
     """Bake a patch into the add-on's folder; a garment's refusal becomes a LinkError."""
     try:
         return bake_patch(obj, patch, data_folder("bakes", patch_id(patch)))
@@ -211,7 +219,9 @@ class _Target:
         raise LinkError(f"{self._name} is no longer there.", kept)
 
 
-def _apply_to(target: _Target, did: str, out: str) -> Callable[[Result], str]:
+def _apply_to(
+    target: _Target, did: str, out: str, warnings: tuple[str, ...]
+) -> Callable[[Result], str]:
     def finish(result: Result) -> str:
         image = result.outputs.get("image", out)
         obj, patch = target.find(f"The picture is {image}.")
@@ -219,7 +229,8 @@ def _apply_to(target: _Target, did: str, out: str) -> Callable[[Result], str]:
             apply_patch(obj, patch, image)
         except GarmentError as error:
             raise LinkError(error.message, error.remedy) from error
-        return f"{patch.name} of {obj.name} {did} ({_minutes(result)})."
+        said = f"{patch.name} of {obj.name} {did} ({_minutes(result)})."
+        return " ".join([said, *(f"Note: {each}" for each in warnings)])
 
     return finish
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
@@ -19,7 +21,7 @@ class _UseStyle:
 
     directory: StringProperty(name="Folder", subtype="DIR_PATH")
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def execute(self: Any, context: bpy.types.Context) -> set[str]:
         folder = local_path(self.directory)
         patch = active_patch(context.object)
         try:

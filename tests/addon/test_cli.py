@@ -53,9 +53,9 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def garment(tmp_path: Path) -> Path:
-    """A cloth of 20 cm with a red square printed on it, as .blend file."""
+    """A cloth of 5 cm with a red square printed on it, as .blend file."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    bpy.ops.mesh.primitive_grid_add(size=0.2, x_subdivisions=3, y_subdivisions=3)
+    bpy.ops.mesh.primitive_grid_add(size=0.05, x_subdivisions=3, y_subdivisions=3)
     obj = bpy.context.object
     obj.name = "Cloth"
     colours = np.full((128, 128, 4), 255, np.uint8)
@@ -121,10 +121,10 @@ def test_a_trained_style_is_used_without_training(
 
 def test_bake_apply_and_revert_one_by_one(garment: Path, tmp_path: Path) -> None:
     out, applied, reverted = tmp_path / "baked", tmp_path / "on.blend", tmp_path / "off.blend"
-    assert cli.run(["bake", "--garment", str(garment), "--out", str(out)]) == 0
+    assert cli.run(["bake", "--garment", str(garment), "--out", str(out), *SQUARE]) == 0
     image = str(out / "bake.png")
     apply = ["apply", "--garment", str(garment), "--image", image, "--save", str(applied)]
-    assert cli.run(apply) == 0
+    assert cli.run([*apply, *SQUARE]) == 0
     revert = ["revert", "--garment", str(applied), "--save", str(reverted)]
     assert cli.run(revert) == 0
     bpy.ops.wm.open_mainfile(filepath=str(reverted))
@@ -162,7 +162,7 @@ def test_what_is_wrong_is_said_in_one_line(
         words = "no (from the preferences) is no Python"
     capfd.readouterr()
     given = [known.get(each, each) for each in arguments]
-    assert cli.run(["run", *given, "--out", str(tmp_path / "out")]) == 1
+    assert cli.run(["run", *given, *SQUARE, "--out", str(tmp_path / "out")]) == 1
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert words in lines[0]
@@ -203,7 +203,7 @@ def test_interrupting_cancels_the_job_and_leaves_no_backend(
 
     monkeypatch.setattr(Terminal, "progress", interrupt)
     out = tmp_path / "out"
-    arguments = ["run", "--garment", garment, "--reference", photo, "--out", out]
+    arguments = ["run", "--garment", garment, "--reference", photo, "--out", out, *SQUARE]
     assert cli.run([str(each) for each in arguments]) == 130
     assert not (out / "style").exists()
     with pytest.raises(ProcessLookupError):

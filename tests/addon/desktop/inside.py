@@ -33,13 +33,13 @@ def view() -> tuple[Any, Any, Any]:
 
 def show_sidebar() -> None:
     """Open the sidebar; its tab can be chosen once it has been drawn."""
-    window, area, region = view()
+    _, area, _ = view()
     area.spaces.active.show_region_ui = True
     area.tag_redraw()
 
 
 def show_tab() -> None:
-    window, area, region = view()
+    _, area, region = view()
     region.active_panel_category = "Stitchwork"
     area.tag_redraw()
 
