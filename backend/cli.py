@@ -11,16 +11,18 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import backend
 from backend.errors import StitchworkError
-from backend.jobs import JOB_TYPES, Job, JobError
+from backend.jobs import JOB_TYPES, Job, JobError, Progress
 from backend.terminal import ProgressLine, duration
 
 __all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "main"]
+
+T = TypeVar("T")
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED = 0, 1, 2, 130
 
@@ -73,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = _command(commands, "doctor", "Say what is installed and what can be run.", _doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_report(_command(commands, "report", "Write a run's report as a web page.", _report))
+    _add_bench(_command(commands, "bench", "Time each kind of work on this machine.", _bench))
     return parser
 
 
@@ -143,18 +146,7 @@ def _run_job(options: argparse.Namespace) -> int:
     job = job_type(**values)
     from backend.engine import run
 
-    line = ProgressLine()
-    steps = run(job)
-    try:
-        while True:
-            try:
-                line.show(next(steps))
-            except StopIteration as finished:
-                result = finished.value
-                break
-    finally:
-        line.close()
-        steps.close()
+    result = _watched(run(job))
     if options.json:
         print(json.dumps(dataclasses.asdict(result)))
         return EXIT_OK
@@ -162,6 +154,20 @@ def _run_job(options: argparse.Namespace) -> int:
         print(f"{role}: {path}")
     print(f"took {duration(sum(result.seconds.values()))}")
     return EXIT_OK
+
+
+def _watched(steps: Generator[Progress, None, T]) -> T:
+    """Runs steps to their end and shows their progress; whatever ends them, they are closed."""
+    line = ProgressLine()
+    try:
+        while True:
+            line.show(next(steps))
+    except StopIteration as finished:
+        value: T = finished.value
+        return value
+    finally:
+        line.close()
+        steps.close()
 
 
 def _absolute(path: str) -> str:
@@ -209,6 +215,33 @@ def _report(options: argparse.Namespace) -> int:
 
     write_report(Manifest.read(options.manifest), options.out)
     print(f"report: {_absolute(str(options.out))}")
+    return EXIT_OK
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="starter", help="base model (default: starter)")
+    parser.add_argument("--base", help="hub id or folder in place of the profile's base model")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=int,
+        default=[256, 512, 1024],
+        metavar="N",
+        help="sides of the images to embroider, pixels (default: 256 512 1024)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=10, metavar="N", help="training steps to time (default: 10)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from backend.evaluation.bench import bench, to_text
+
+    base = options.base
+    timings = _watched(bench(options.profile, options.sizes, max(1, options.steps), base))
+    rows = [dataclasses.asdict(each) for each in timings]
+    print(json.dumps(rows, indent=2) if options.json else to_text(timings))
     return EXIT_OK
 
 
