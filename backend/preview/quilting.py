@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from backend.preview.guides import Guides
-from backend.preview.source import DESCRIPTOR_SIDE, Library, sample_points, soften
+from backend.preview.source import DESCRIPTOR_SIDE, Library, Looks, sample_points, soften
 
 __all__ = ["Quilter"]
 
 CANDIDATES = 48
 BOUNDARY_WEIGHT = 2.0
-INTRUSION_WEIGHT = 12.0
+INTRUSION_WEIGHT = 30.0
+PENALTY_WEIGHT = 2.0
 DIRECTION_WEIGHT = 1.6
 LIGHTNESS_WEIGHT = 0.012
 JITTER = 0.9
@@ -52,13 +53,11 @@ class Quilter:
         self.patch = library.patch
         self.overlap = max(6, library.patch // 3)
         self.step = self.patch - self.overlap
-        self.jitter = self.rng.random((len(library.places), 2)).astype(np.float32)
-        features = self._features(library.bumps, library.direction, library.lightness, self.jitter)
-        self.tree = cKDTree(features)
-        cells = np.maximum(library.home / (self.patch / 2.0), 0).astype(np.int64)
-        self.columns = int(cells[:, 0].max()) + 2
-        self.cell = cells[:, 1] * self.columns + cells[:, 0]
-        self.used = np.zeros(int(self.cell.max()) + self.columns + 2, dtype=np.float32)
+        looks = library.look(library.places)
+        jitter = self.rng.random((len(library.places), 2)).astype(np.float32)
+        self.tree = cKDTree(self._features(looks.bumps, looks.direction, looks.lightness, jitter))
+        rows, columns = (int(side / (self.patch / 2.0)) + 2 for side in library.maps.shape[:2])
+        self.used = np.zeros((rows, columns), dtype=np.float32)
         shape = (self.patch, self.patch)
         self.windows = np.lib.stride_tricks.sliding_window_view(
             library.detail[..., 0],
@@ -143,15 +142,12 @@ class Quilter:
             self.rng.random((len(grid_t), 2)).astype(np.float32),
         )
         count = min(CANDIDATES, len(self.library.places))
-        near, index = self.tree.query(query, k=count)
-        near, index = near.reshape(len(query), -1), index.reshape(len(query), -1)
+        index = self.tree.query(query, k=count)[1].reshape(len(query), -1)
         placed: dict[tuple[int, int], tuple[int, int, int]] = {}
         filled = np.zeros((height, width), dtype=bool)
         filled[:done_rows] = True
         for number, (top, left) in enumerate(zip(grid_t.tolist(), grid_l.tolist())):
-            self._place(
-                canvas, filled, placed, top, left, query[number], near[number], index[number]
-            )
+            self._place(canvas, filled, placed, top, left, query[number], index[number])
 
     def _place(
         self,
@@ -161,40 +157,27 @@ class Quilter:
         top: int,
         left: int,
         query: NDArray[np.float32],
-        near: NDArray[np.float64],
         index: NDArray[np.int64],
     ) -> None:
         patch, library = self.patch, self.library
         height = min(patch, canvas.shape[0] - top)
         width = min(patch, canvas.shape[1] - left)
         places = library.places[index]
-        guide = near.astype(np.float32) ** 2 + library.penalty[index]
-        guide += self._intrusion(query, index)
-        cells = self.cell[index]
         # What a finished neighbour's source shows next is a seamless candidate.
-        for d_top, d_left in (
-            (0, -self.step),
-            (-self.step, 0),
-            (-self.step, -self.step),
-            (-self.step, self.step),
-        ):
+        back = self.step
+        for d_top, d_left in ((0, -back), (-back, 0), (-back, -back), (-back, back)):
             source = placed.get((top + d_top, left + d_left))
             if source is None:
                 continue
             turn, y, x = source[0], source[1] - d_top, source[2] - d_left
-            inside = 0 <= y < library.usable.shape[1] and 0 <= x < library.usable.shape[2]
-            if inside and library.usable[turn, y, x]:
+            limit = library.usable.shape[1]
+            if 0 <= y < limit and 0 <= x < limit and library.usable[turn, y, x]:
                 places = np.vstack([places, [[turn, y, x]]]).astype(np.int32)
-                at = library.to_home[turn] @ (x + patch / 2, y + patch / 2, 1.0)
-                cell = np.clip(
-                    int(max(at[1], 0) / (patch / 2)) * self.columns
-                    + int(max(at[0], 0) / (patch / 2)),
-                    0,
-                    len(self.used) - 1,
-                )
-                cells = np.append(cells, cell)
-                same = np.flatnonzero(self.cell == cell)
-                guide = np.append(guide, self._guide_cost(query, turn, same))
+        looks = library.look(places)
+        guide = self._guide_cost(looks, query)
+        cells = np.maximum(looks.home[:, ::-1] / (self.patch / 2.0), 0).astype(np.intp)
+        rows = np.minimum(cells[:, 0], self.used.shape[0] - 1)
+        columns = np.minimum(cells[:, 1], self.used.shape[1] - 1)
         known = filled[top : top + height, left : left + width]
         error = np.zeros(len(places), dtype=np.float32)
         if known.any():
@@ -204,31 +187,23 @@ class Quilter:
             error = np.einsum("nij,ij->n", (views - have) ** 2, weight) / weight.sum()
             scale = float((have**2 * weight).sum() / weight.sum()) + 1.0
             error = error / scale
-        cost = guide + error + REUSE_WEIGHT * self.used[cells]
+        cost = guide + error + REUSE_WEIGHT * self.used[rows, columns]
         best = int(cost.argmin())
         turn, y, x = (int(v) for v in places[best])
-        self.used[cells[best]] += 1.0
+        self.used[rows[best], columns[best]] += 1.0
         placed[top, left] = (turn, y, x)
         new = library.detail[turn, y : y + height, x : x + width]
         self._paste(canvas, filled, top, left, new)
 
-    def _intrusion(
-        self, query: NDArray[np.float32], index: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """Extra cost of a boundary in the patch where the target has none: it would show."""
+    def _guide_cost(self, looks: Looks, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How badly patches fit the target's guides, (N,)."""
+        jitter = np.zeros((len(looks.bumps), 2), dtype=np.float32)
+        features = self._features(looks.bumps, looks.direction, looks.lightness, jitter)
+        cost = ((features[:, :-2] - query[:-2]) ** 2).sum(axis=1)
+        # A boundary in the patch where the target has none would show the reference's motif.
         wanted = query[: DESCRIPTOR_SIDE**2] * (DESCRIPTOR_SIDE / BOUNDARY_WEIGHT)
-        extra = np.maximum(self.library.bumps[index] - wanted, 0.0)
-        return INTRUSION_WEIGHT * (extra**2).mean(axis=1)
-
-    def _guide_cost(self, query: NDArray[np.float32], turn: int, same: NDArray[np.int64]) -> float:
-        """Guide distance of a continued patch: that of the nearest sampled patch thereabouts."""
-        same = same[self.library.places[same, 0] == turn]
-        if same.size == 0:
-            return 1.0
-        features = self.tree.data[same][:, :-2]
-        cost = ((features - query[:-2]) ** 2).sum(-1) + self.library.penalty[same]
-        cost += self._intrusion(query, same)
-        return float(cost.min())
+        extra = np.maximum(looks.bumps - wanted, 0.0)
+        return cost + INTRUSION_WEIGHT * (extra**2).mean(axis=1) + PENALTY_WEIGHT * looks.penalty
 
     def _paste(
         self,

@@ -22,20 +22,36 @@ SAMPLES = 24_000
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
-    """Patches of detail to choose from.
+class Looks:
+    """What guides see of N patches.
 
     Attributes:
-        detail: (R, H, W, 3) CIELAB detail of the reference in R rotations.
-        usable: (R, H, W) whether a patch with this top left corner lies within the art.
-        places: (N, 3) sampled patches: rotation, top, left.
-        home: (N, 2) their centres in the unrotated reference, pixels.
         bumps: (N, D) boundary descriptors.
         direction: (N, 2) thread direction, doubled angle times coherence.
         lightness: (N,) lightness L of the design under the patch.
         penalty: (N,) 0 for clear thread, larger for remains of the motif, blur or glare.
-        shading: lightness by direction and distance of the boundary, see `shading.py`.
+        home: (N, 2) centres (x, y) in the unrotated reference, pixels.
+    """
+
+    bumps: NDArray[np.float32]
+    direction: NDArray[np.float32]
+    lightness: NDArray[np.float32]
+    penalty: NDArray[np.float32]
+    home: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Patches of detail to choose from.
+
+    Attributes:
+        detail: (R, S, S, 3) CIELAB detail of the reference in R rotations.
+        usable: (R, S, S) whether a patch with this top left corner lies within the art.
+        places: (N, 3) sampled patches: rotation, top, left.
         patch: side of a patch in pixels.
+        maps: (h, w, 5) of the unrotated reference: softened boundaries, thread direction
+            (doubled angle times coherence) as cosine and sine, lightness, penalty.
+        shading: lightness by direction and distance of the boundary, see `shading.py`.
         follows: how closely threads keep to the boundaries' direction, 0 to 1.
         offset: doubled angle from the boundary's tangent to the thread, radians.
         common: doubled angle of the commonest thread direction, radians.
@@ -45,17 +61,43 @@ class Library:
     detail: NDArray[np.float32]
     usable: NDArray[np.bool_]
     places: NDArray[np.int32]
-    home: NDArray[np.float32]
-    bumps: NDArray[np.float32]
-    direction: NDArray[np.float32]
-    lightness: NDArray[np.float32]
-    penalty: NDArray[np.float32]
-    shading: NDArray[np.float32]
     patch: int
+    maps: NDArray[np.float32]
+    shading: NDArray[np.float32]
     follows: float
     offset: float
     common: float
     to_home: NDArray[np.float64]
+
+    def look(self, places: NDArray[np.integer]) -> Looks:
+        """Guides' view of patches at (N, 3) rotation, top, left."""
+        turns = self.to_home[places[:, 0]]
+        corners = places[:, :0:-1].astype(np.float64)
+        points = corners[:, None] + sample_points(self.patch)[None]
+        bumps = self._read(
+            np.einsum("nij,ndj->ndi", turns[:, :, :2], points) + turns[:, None, :, 2]
+        )
+        home = np.einsum("nij,nj->ni", turns[:, :, :2], corners + self.patch / 2) + turns[:, :, 2]
+        centre = self._read(home)
+        doubled = (4 * np.pi / ROTATIONS) * places[:, 0]
+        cos, sin = centre[:, 1], centre[:, 2]
+        turned = [
+            cos * np.cos(doubled) - sin * np.sin(doubled),
+            sin * np.cos(doubled) + cos * np.sin(doubled),
+        ]
+        return Looks(
+            bumps=bumps[..., 0],
+            direction=np.stack(turned, axis=1).astype(np.float32),
+            lightness=centre[:, 3],
+            penalty=centre[:, 4],
+            home=home.astype(np.float32),
+        )
+
+    def _read(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Nearest values of the maps at (..., 2) points (x, y)."""
+        columns = np.clip(np.round(points[..., 0]), 0, self.maps.shape[1] - 1).astype(np.intp)
+        rows = np.clip(np.round(points[..., 1]), 0, self.maps.shape[0] - 1).astype(np.intp)
+        return self.maps[rows, columns]
 
 
 def sample_points(patch: int) -> NDArray[np.float64]:
@@ -68,23 +110,6 @@ def sample_points(patch: int) -> NDArray[np.float64]:
 def soften(bump: NDArray[np.float32], patch: int) -> NDArray[np.float32]:
     """Boundary map averaged over the cells that its descriptor samples."""
     return cv2.blur(bump, (max(1, round(patch / DESCRIPTOR_SIDE)),) * 2)
-
-
-def _read(image: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Values of (H, W) `image` at (..., 2) points (x, y)."""
-    flat = np.ascontiguousarray(points, dtype=np.float32).reshape(-1, 2)
-    # OpenCV remaps at most 32,767 rows or columns at once.
-    parts = [
-        cv2.remap(
-            np.ascontiguousarray(image, dtype=np.float32),
-            np.ascontiguousarray(part[:, :1]),
-            np.ascontiguousarray(part[:, 1:]),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        for part in np.array_split(flat, len(flat) // 30_000 + 1)
-    ]
-    return np.concatenate(parts).reshape(points.shape[:-1])
 
 
 def _turn(theta: float, side: int, height: int, width: int) -> NDArray[np.float64]:
@@ -198,7 +223,9 @@ def build_library(
     detail = lab - region_means(lab, labels, 1.6 * thread)
     quality = _quality(detail, mask, patch, thread)
     flat = region_means(lab, labels, 4.0 * thread)
-    own = make_guides(lab_to_rgb(flat), mask, make_palette(lab_to_rgb(flat), mask), thread)
+    # Lightness alone: threads of several hues may lie side by side in one fill.
+    grey = lab_to_rgb(np.dstack([flat[..., 0], np.zeros_like(flat[..., 1:])]))
+    own = make_guides(grey, mask, make_palette(grey, mask), thread)
     bump = np.maximum(guides.bump, own.bump)
     design_l = rgb_to_lab(design)[..., 0]
     angle, coherence = orientation(detail[..., 0] * mask, 1.5 * thread)
@@ -230,38 +257,17 @@ def build_library(
     rng = np.random.default_rng(seed)
     if len(spots) > SAMPLES:
         spots = spots[np.sort(rng.choice(len(spots), SAMPLES, replace=False))]
-    places = spots.astype(np.int32)
-    bump_list = np.empty((len(places), DESCRIPTOR_SIDE**2), dtype=np.float32)
-    home = np.empty((len(places), 2), dtype=np.float32)
-    soft = soften(bump, patch)
-    for turn in range(ROTATIONS):
-        here = places[:, 0] == turn
-        corners = places[here, :0:-1].astype(np.float64)
-        home[here] = (corners + patch / 2) @ maps[turn][:, :2].T + maps[turn][:, 2]
-        grid = (corners[:, None] + sample_points(patch)[None]) @ maps[turn][:, :2].T
-        bump_list[here] = _read(soft, grid + maps[turn][:, 2])
-    doubled = (4 * np.pi / ROTATIONS) * places[:, 0]
-    cos, sin = _read((cos2 * coherence), home), _read((sin2 * coherence), home)
-    direction = np.stack(
-        [
-            cos * np.cos(doubled) - sin * np.sin(doubled),
-            sin * np.cos(doubled) + cos * np.sin(doubled),
-        ],
-        axis=1,
-    ).astype(np.float32)
     return Library(
         detail=np.stack(details),
         usable=usable_all,
-        places=places,
-        home=home,
-        bumps=bump_list,
-        direction=direction,
-        lightness=_read(design_l, home),
-        penalty=_read(quality, home),
+        places=spots.astype(np.int32),
+        patch=patch,
+        maps=np.dstack(
+            [soften(bump, patch), cos2 * coherence, sin2 * coherence, design_l, quality]
+        ).astype(np.float32),
         shading=measure_shading(
             lab[..., 0] - region_means(lab, labels, 6.0 * thread)[..., 0], guides, thread
         ),
-        patch=patch,
         follows=float(abs(relative) / total),
         offset=float(np.angle(relative)),
         common=float(np.angle(common)),
