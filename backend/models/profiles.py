@@ -276,7 +276,6 @@ _STARTER = Profile(
     gpu_dtype="float32",
     memory_gib=2.0,
     # The captions of the starter's own training pictures.
-    subject="pattern",
     design_prompt="a {subject}, flat design",
     licence_note=(
         "Trained on the starter model that ships with Stitchwork. The rights in the reference "
