@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -135,11 +136,20 @@ def clear_failures(out: str) -> Iterator[None]:
 def remove_leftovers(job: Job) -> None:
     """Remove what a job that was killed left aside; training's checkpoint stays, to be resumed."""
     out = Path(job.out)
-    if isinstance(job, TrainJob) or not out.parent.is_dir():
+    if not out.parent.is_dir():
         return
-    for path in out.parent.iterdir():
-        if path.name.startswith(f".{out.name}.") and path.is_file():
+    # The names that tempfile makes, and `styles.replace_folder`.
+    ours = re.compile(rf"\.{re.escape(out.name)}\.([a-z0-9_]{{8}}|old-\d+)")
+    for path in sorted(out.parent.iterdir()):
+        if not ours.fullmatch(path.name):
+            continue
+        if path.is_file():
             path.unlink(missing_ok=True)
+        elif path.name.startswith(f".{out.name}.old-") and not out.exists():
+            # Killed between moving the older style away and putting the new one in its place.
+            os.replace(path, out)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _out_of_memory() -> ResourceError:

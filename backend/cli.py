@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: int = options.run(options)
     except JobError as error:
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read standard output has left; Python must not try to flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return code
 
 

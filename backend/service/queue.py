@@ -29,7 +29,9 @@ class Queue:
         self._command = command
         self._worker: Worker | None = None
         self._running: str | None = None
-        self._cancelling: asyncio.TimerHandle | None = None
+        self._given = False  # whether the worker has heard of the running job
+        self._cancelling = False
+        self._ultimatum: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
 
     def submit(self, job: Job) -> JobStatus:
@@ -42,13 +44,19 @@ class Queue:
         status = self._store.status(id)
         if status.state is JobState.QUEUED:
             return self._store.update(id, state=JobState.CANCELLED)
-        if id != self._running or self._worker is None or self._cancelling is not None:
+        if id != self._running or self._cancelling:
             return status
-        self._worker.send({"cancel": id})
-        loop = asyncio.get_running_loop()
-        self._cancelling = loop.call_later(CANCEL_PATIENCE, self._worker.kill)
+        self._cancelling = True
+        if self._given:
+            self._pass_on_cancel(id)
         progress = status.progress or Progress(stage="starting", step=0, steps=1)
         return self._store.update(id, progress=dataclasses.replace(progress, message="cancelling"))
+
+    def _pass_on_cancel(self, id: str) -> None:
+        assert self._worker is not None
+        self._worker.send({"cancel": id})
+        loop = asyncio.get_running_loop()
+        self._ultimatum = loop.call_later(CANCEL_PATIENCE, self._worker.kill)
 
     async def run(self) -> None:
         """Work until cancelled; then the worker is stopped too."""
@@ -71,6 +79,9 @@ class Queue:
             if self._worker is None or not self._worker.alive:
                 self._worker = await Worker.start(self._command)
             self._worker.send({"run": id, "job": job_to_dict(job)})
+            self._given = True
+            if self._cancelling:
+                self._pass_on_cancel(id)
             while not self._store.status(id).state.final:
                 message = await self._worker.receive()
                 self._store.update(id, **self._change(message))
@@ -84,15 +95,16 @@ class Queue:
                 remedy="Close other programs, or restart the backend.",
             )
         finally:
-            if self._cancelling is not None:
-                self._cancelling.cancel()
-                self._cancelling = None
+            self._given = self._cancelling = False
+            if self._ultimatum is not None:
+                self._ultimatum.cancel()
+                self._ultimatum = None
 
     def _change(self, message: dict[str, Any] | None) -> dict[str, Any]:
         """What a message of the worker changes in its job's status."""
         match message:
             case {"progress": progress}:
-                if self._cancelling is not None:
+                if self._cancelling:
                     progress["message"] = "cancelling"
                 return {"progress": Progress(**progress)}
             case {"done": result}:
@@ -102,7 +114,7 @@ class Queue:
             case {"cancelled": True}:
                 return {"state": JobState.CANCELLED}
         assert self._worker is not None
-        if self._cancelling is not None:
+        if self._cancelling:
             return {"state": JobState.CANCELLED}
         return {
             "state": JobState.FAILED,

@@ -111,7 +111,11 @@ class Roots:
         for field in dataclasses.fields(job):
             value = getattr(job, field.name)
             if field.metadata.get("path") and value is not None:
-                changes[field.name] = str(self.resolve(value))
+                path = self.resolve(value)
+                if field.metadata["path"] == "write":
+                    # Jobs write aside first, into the folder that holds the result.
+                    self.resolve(str(path.parent))
+                changes[field.name] = str(path)
         base = getattr(job, "base", None)
         # A relative folder would be taken from wherever the service was started.
         if base is not None and not (_HUB_ID.fullmatch(base) and not Path(base).exists()):

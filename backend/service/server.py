@@ -54,6 +54,8 @@ async def _serve(roots: Roots, parent: int | None) -> None:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         work = asyncio.create_task(queue.run())
+        # A service that takes jobs and never runs them would be worse than none.
+        work.add_done_callback(lambda _: stop())
         announce(port=port, token=token)
         yield
         work.cancel()

@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
 from backend.engine import Engine
@@ -47,12 +48,14 @@ class _Inbox:
         return id in self._cancelled or self._closed.is_set()
 
     def _read(self) -> None:
-        for line in self._stream:
-            request = json.loads(line)
-            if "cancel" in request:
-                self._cancelled.add(request["cancel"])
-            else:
-                self._jobs.put((request["run"], job_from_dict(request["job"])))
+        # A service that is killed may leave half a line.
+        with suppress(ValueError):
+            for line in self._stream:
+                request = json.loads(line)
+                if "cancel" in request:
+                    self._cancelled.add(request["cancel"])
+                else:
+                    self._jobs.put((request["run"], job_from_dict(request["job"])))
         self._closed.set()
         self._jobs.put(None)
         time.sleep(LAST_WORDS)

@@ -212,14 +212,25 @@ def test_a_result_may_not_replace_an_input(restyle_job: RestyleJob, tmp_path: Pa
 
 
 def test_leftovers_of_a_killed_job_are_removed(restyle_job: RestyleJob, tmp_path: Path) -> None:
-    aside = tmp_path / ".out.png.abc123"
-    kept = [tmp_path / ".other.png.abc123", tmp_path / "out.png.txt"]
+    aside = tmp_path / ".out.png.abc12_xy"
+    kept = [tmp_path / name for name in (".other.png.abc12_xy", ".out.png.txt", "out.png.txt")]
     for path in (aside, *kept):
         path.write_bytes(b"half")
     remove_leftovers(restyle_job)
     assert not aside.exists()
     assert all(path.exists() for path in kept)
     remove_leftovers(replace(restyle_job, out=str(tmp_path / "none" / "out.png")))
+
+
+def test_a_training_killed_while_saving_keeps_the_older_style(tmp_path: Path) -> None:
+    job = TrainJob(reference="r.png", out=str(tmp_path / "style"))
+    (tmp_path / "style.partial").mkdir()
+    for name in (".style.old-99", ".style.ab12cd_z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "style.json").write_text(name)
+    remove_leftovers(job)
+    assert (tmp_path / "style" / "style.json").read_text() == ".style.old-99"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["style", "style.partial"]
 
 
 @pytest.fixture(autouse=True)

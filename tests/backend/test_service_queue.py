@@ -83,6 +83,17 @@ def test_a_worker_deaf_to_cancel_is_ended_and_replaced() -> None:
     with_queue(deaf, check)
 
 
+def test_a_job_cancelled_while_its_worker_starts_is_cancelled() -> None:
+    async def check(queue: Queue, store: JobStore) -> None:
+        job = queue.submit(JOB)
+        while store.status(job.id).state is JobState.QUEUED:
+            await asyncio.sleep(0)
+        queue.cancel(job.id)
+        assert (await until(store, job.id, *FINAL)).state is JobState.CANCELLED
+
+    with_queue(worker("time.sleep(60)"), check)
+
+
 def test_a_worker_that_dies_fails_its_job_alone() -> None:
     async def check(queue: Queue, store: JobStore) -> None:
         jobs = [queue.submit(JOB) for _ in range(2)]

@@ -152,6 +152,11 @@ def job(tmp_path: Path) -> RestyleJob:
     )
 
 
+def test_a_result_may_not_take_the_place_of_a_root(tmp_path: Path, job: RestyleJob) -> None:
+    with pytest.raises(InputError):
+        Roots([tmp_path]).confine(dataclasses.replace(job, out=str(tmp_path)))
+
+
 @pytest.mark.parametrize("base", ["../x", "/etc", "a/b/c", "relative", "a/..", "https://h/a"])
 def test_a_base_outside_the_roots_is_refused(tmp_path: Path, job: RestyleJob, base: str) -> None:
     with pytest.raises(InputError):
