@@ -77,9 +77,10 @@ def difference(lab: np.ndarray, ground: np.ndarray) -> np.ndarray:
 def _ground_colour(lab: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
     """The most frequent colour (N, 3) → (3,), and the share of pixels near it."""
     # One number per cell of a 64³ grid of colours, centred on grey.
-    cell = np.floor(lab / _CELL).astype(np.int64) + [0, 32, 32]
+    middle = np.array([0, 32, 32])
+    cell = np.floor(lab / _CELL).astype(np.int64) + middle
     best = int(np.argmax(np.bincount(cell @ [64 * 64, 64, 1], weight)))
-    colour = (np.array(np.unravel_index(best, (64, 64, 64))) - [0, 32, 32] + 0.5) * _CELL
+    colour = (np.array(np.unravel_index(best, (64, 64, 64))) - middle + 0.5) * _CELL
     near = np.zeros(len(lab), bool)
     for _ in range(4):
         near = difference(lab, colour) < _SAME_COLOUR

@@ -25,7 +25,7 @@ __all__ = ["BakedPatch", "bake_colour", "bake_patch"]
 
 _LAYER = "stitchwork bake"
 _LAYER_LIMIT = 8
-# One sample hits the pixel's centre exactly; several, spread over it, keep finer print from aliasing.
+# One sample hits the pixel's centre exactly; several keep finer print from aliasing.
 _SAMPLES_FINE_PRINT = 4
 
 

@@ -5,6 +5,7 @@ Arrays are (H, W) or (H, W, C), uint8, top row first, sRGB values, straight alph
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -56,7 +57,8 @@ def write_png(path: Path, array: np.ndarray) -> None:
             file.write(_chunk(b"IEND", b""))
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise GarmentError(
             f"{path} cannot be written: {error.strerror}.",
             "Choose another work folder or free disk space.",

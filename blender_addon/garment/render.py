@@ -360,16 +360,18 @@ def _set_up(scene: bpy.types.Scene, size: tuple[int, int], samples: int, threads
 
 
 def _render(scene: bpy.types.Scene, target: Path) -> None:
+    """Render aside and rename, so that a reader never sees half a picture."""
     aside = target.with_name(f".{target.stem}.part.png")
     scene.render.filepath = str(aside)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        bpy.ops.render.render(scene=scene.name, write_still=True)
-        aside.replace(target)
+        try:
+            bpy.ops.render.render(scene=scene.name, write_still=True)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).strip()
         raise GarmentError(
             f"{target} cannot be written: {reason}.", "Choose another folder or free disk space."
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)

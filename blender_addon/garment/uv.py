@@ -112,8 +112,18 @@ def layout(obj: bpy.types.Object, layer_name: str) -> Layout:
         GarmentError: no mesh, no faces, or no such UV layer.
     """
     require_mesh(obj)
-    mesh = obj.data
-    layer = require_layer(obj, layer_name)
+    layer_name = require_layer(obj, layer_name).name
+    if obj.mode != "EDIT":
+        return _layout(obj.data, obj, layer_name)
+    # In edit mode a mesh shows no UV values; its copy does.
+    mesh = obj.data.copy()
+    try:
+        return _layout(mesh, obj, layer_name)
+    finally:
+        bpy.data.meshes.remove(mesh)
+
+
+def _layout(mesh: bpy.types.Mesh, obj: bpy.types.Object, layer_name: str) -> Layout:
     mesh.calc_loop_triangles()
     count = len(mesh.loop_triangles)
     loop = np.empty(count * 3, np.int32)
@@ -123,7 +133,7 @@ def layout(obj: bpy.types.Object, layer_name: str) -> Layout:
     face = np.empty(count, np.int32)
     mesh.loop_triangles.foreach_get("polygon_index", face)
     flat = np.empty(len(mesh.loops) * 2, np.float32)
-    layer.uv.foreach_get("vector", flat)
+    mesh.uv_layers[layer_name].uv.foreach_get("vector", flat)
     position = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", position)
     matrix = np.array(obj.matrix_world, np.float64)

@@ -1,0 +1,160 @@
+"""Regions: artwork found by itself, faces, vertex groups, masks; patches made from artwork."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+from garments import cloth, material, noise, print_on_cloth
+
+from blender_addon.garment import artwork, bake, patches, pixels, region
+from blender_addon.garment.errors import GarmentError
+
+pytestmark = pytest.mark.usefixtures("scene")
+
+
+def masked(obj: bpy.types.Object, patch: object, folder: Path) -> np.ndarray:
+    patch.exaggeration = 5.0
+    return pixels.read(bake.bake_patch(obj, patch, folder).mask_path)[..., 0] > 0
+
+
+def square(side: int, left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    mask = np.zeros((side, side), bool)
+    mask[round(top * side) : round(bottom * side), round(left * side) : round(right * side)] = True
+    return mask
+
+
+def test_lab_of_known_colours() -> None:
+    rgb = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], np.uint8)
+    expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.2]]
+    assert np.allclose(artwork.to_lab(rgb), expected, atol=0.05)
+
+
+def test_artwork_is_found_despite_noise_and_shading(tmp_path: Path) -> None:
+    picture = print_on_cloth(256).astype(float)
+    shading = np.linspace(0.7, 1.0, 256)[None, :, None]
+    grain = np.random.default_rng(3).normal(0, 3, (256, 256, 1))
+    picture[..., :3] = picture[..., :3] * shading + grain
+    obj = cloth([material("a", picture.clip(0, 255).astype(np.uint8))])
+    mask = masked(obj, patches.add_patch(obj), tmp_path)
+    truth = square(len(mask), 0.25, 0.25, 0.5, 0.5)
+    # Thread overlaps the cloth by half its width, 2.5 pixels.
+    assert (mask & truth).sum() / truth.sum() > 0.99
+    assert (mask & ~truth).sum() / truth.sum() < 0.12
+
+
+def test_each_piece_of_artwork_becomes_a_patch() -> None:
+    picture = print_on_cloth(256)
+    picture[180:220, 180:240, :3] = (20, 60, 160)
+    picture[100, :, :3] = 120
+    obj = cloth([material("a", picture)])
+    assert patches.patches_from_artwork(obj) == [0, 1]
+    first, second = obj.stitchwork.patches
+    assert first.region == "AUTO"
+    assert np.allclose(first.rect, (0.235, 0.485, 0.515, 0.765), atol=0.01)
+    assert np.allclose(second.rect, (0.688, 0.126, 0.952, 0.312), atol=0.01)
+    assert (first.name, second.name) == ("Artwork", "Artwork 2")
+
+
+def test_artwork_on_two_islands_of_different_cloth() -> None:
+    picture = np.full((128, 256, 4), 255, np.uint8)
+    picture[:, :128, :3] = (30, 30, 30)
+    picture[:, 128:, :3] = (240, 220, 180)
+    picture[40:80, 40:90, :3] = (240, 220, 180)
+    picture[40:80, 170:210, :3] = (30, 30, 30)
+    obj = cloth([material("a", picture)] * 2, squares=[(0, 0, 0.49, 1), (0.51, 0, 1, 1)])
+    assert len(patches.patches_from_artwork(obj)) == 2
+    found = sorted(tuple(each.rect) for each in obj.stitchwork.patches)
+    assert found[0][:3:2] == pytest.approx((40 / 256, 90 / 256), abs=0.02)
+    assert found[1][:3:2] == pytest.approx((170 / 256, 210 / 256), abs=0.02)
+
+
+def test_plain_cloth_and_all_over_print_are_said() -> None:
+    plain = cloth([material("a", colour=(0.2, 0.4, 0.6, 1))], name="Plain")
+    with pytest.raises(GarmentError, match=r"No artwork was found on 'Plain'.*by hand"):
+        patches.patches_from_artwork(plain)
+    busy = cloth([material("b", noise(16, 16))], name="Busy")
+    with pytest.raises(GarmentError, match=r"'Busy' is printed all over.*Everything"):
+        patches.patches_from_artwork(busy)
+    assert not plain.stitchwork.patches
+    assert not busy.stitchwork.patches
+
+
+def test_all_over_print_is_artwork_as_a_whole(tmp_path: Path) -> None:
+    obj = cloth([material("a", noise(16, 16))])
+    assert masked(obj, patches.add_patch(obj), tmp_path).mean() > 0.98
+
+
+def test_selected_faces(tmp_path: Path) -> None:
+    obj = cloth([None], squares=[(0, 0, 0.5, 1), (0.5, 0, 1, 0.5)])
+    for face in obj.data.polygons:
+        face.select = False
+    with pytest.raises(GarmentError, match="No face of 'Cloth' is selected"):
+        patches.add_patch(obj, chosen="FACES")
+    obj.data.polygons[1].select = True
+    patch = patches.add_patch(obj, chosen="FACES")
+    assert patch.faces == "1"
+    obj.data.polygons[1].select = False
+    mask = masked(obj, patch, tmp_path)
+    truth = np.zeros_like(mask)
+    truth[mask.shape[0] // 2 :, mask.shape[1] // 2 :] = True
+    # Borders grow by one pixel so that no crack is left between triangles.
+    assert (mask & truth).sum() == truth.sum()
+    assert (mask ^ truth).sum() <= 2 * max(mask.shape)
+    assert np.allclose(region.faces_rect(obj, patch), (0.49, -0.01, 1.01, 0.51))
+
+
+def test_face_runs_read_back() -> None:
+    faces = np.array([0, 1, 2, 5, 7, 8])
+    text = region.store_faces(faces)
+    assert text == "0-2,5,7-8"
+    assert (region._stored_faces(text) == faces).all()
+
+
+def test_vertex_group(tmp_path: Path) -> None:
+    obj = cloth([None], squares=[(0, 0, 0.5, 1), (0.5, 0, 1, 1)])
+    patch = patches.add_patch(obj, chosen="GROUP")
+    with pytest.raises(GarmentError, match="no vertex group ''"):
+        masked(obj, patch, tmp_path)
+    group = obj.vertex_groups.new(name="sleeve")
+    group.add([4, 5, 6, 7], 1.0, "REPLACE")
+    patch.vertex_group = "sleeve"
+    mask = masked(obj, patch, tmp_path)
+    middle = mask.shape[1] // 2
+    assert mask[:, middle + 1 :].all()
+    assert not mask[:, : middle - 2].any()
+
+
+def test_mask_image(tmp_path: Path) -> None:
+    obj = cloth([None])
+    patch = patches.add_patch(obj, chosen="MASK", rect=(0.0, 0.5, 1.0, 1.0))
+    with pytest.raises(GarmentError, match="has no mask image"):
+        masked(obj, patch, tmp_path)
+    picture = np.zeros((8, 8, 4), np.uint8)
+    picture[..., 3] = 255
+    patch.mask_image = pixels.to_image("mask", picture)
+    with pytest.raises(GarmentError, match="holds no pixel"):
+        masked(obj, patch, tmp_path)
+    picture[:2, :4, :3] = 255
+    patch.mask_image = pixels.to_image("mask", picture)
+    mask = masked(obj, patch, tmp_path)
+    height, width = mask.shape
+    truth = np.zeros_like(mask)
+    truth[: round(height / 2), : round(width / 2)] = True
+    assert (mask == truth).mean() > 0.99
+
+
+def test_png_round_trip_and_fill(tmp_path: Path) -> None:
+    picture = noise(13, 7)
+    picture[..., 3] = np.arange(13)
+    pixels.write_png(tmp_path / "a.png", picture)
+    assert (pixels.read(tmp_path / "a.png") == picture).all()
+    assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
+    known = np.zeros((7, 13), bool)
+    known[2:4, 3:6] = True
+    filled = pixels.fill(picture[..., :3], known)
+    assert (filled[known] == picture[known][:, :3]).all()
+    constant = np.full((7, 13, 3), 90, np.uint8)
+    assert (pixels.fill(constant * known[..., None].astype(np.uint8), known) == 90).all()
