@@ -29,17 +29,22 @@ class Body:
 
     arm_degrees: tuple[float, float]
     """Right and left arm below the horizontal."""
-    depth: float = 0.70
+    turn_degrees: float = 0.0
+    """How far the hips are turned against the shoulders; drags folds aslant across the front."""
+    depth: float = 0.68
     """Torso depth as a share of its width."""
 
     def distance(self, points: Floats) -> Floats:
         """Signed distance to the skin, (N,), negative inside; exact only near round parts."""
-        flat = points / np.array([1.0, self.depth, 1.0])
+        angle = np.radians(self.turn_degrees) * np.clip((54.0 - points[:, 2]) / 50.0, 0.0, 1.2)
+        cos, sin = np.cos(angle), np.sin(angle)
+        x, y = points[:, 0] - 4.0 * sin, points[:, 1]
+        flat = np.stack([cos * x + sin * y, (cos * y - sin * x) / self.depth, points[:, 2]], axis=1)
         parts = [
-            _cone(flat, (0, 0, 53), (0, 0, 42), 15.2, 16.4),
-            _cone(flat, (0, 0, 42), (0, 0, 26), 16.4, 13.2),
-            _cone(flat, (0, 0, 26), (0, 0, 6), 13.2, 16.2),
-            _cone(flat, (0, 0, 6), (0, 0, -8), 16.2, 16.2),
+            _cone(flat, (0, 0, 53), (0, -1.5, 43), 14.2, 15.6),
+            _cone(flat, (0, -1.5, 43), (0, 0, 26), 15.6, 12.4),
+            _cone(flat, (0, 0, 26), (0, 0, 6), 12.4, 15.4),
+            _cone(flat, (0, 0, 6), (0, 0, -8), 15.4, 15.4),
             _cone(points, (0, 1, 60), (0, 0, 84), 6.4, 5.6),
         ]
         for side, degrees in zip((-1.0, 1.0), self.arm_degrees):
@@ -113,13 +118,15 @@ def drape(
     cloth: Cloth,
     arms: tuple[float, tuple[float, float]],
     *,
+    turn: float = 0.0,
     seconds: float = 2.4,
     rate: int = 500,
     friction: float = 0.35,
 ) -> Floats:
-    """Let the cloth settle while both arms sink from one angle to their own; the final points.
+    """Let the cloth settle while both arms sink from one angle to their own and the hips turn.
 
     The first half second closes the seams without gravity; damping brings it to rest.
+    Returns the final points.
     """
     dt = 1.0 / rate
     steps = int(seconds * rate)
@@ -139,7 +146,7 @@ def drape(
         swing = np.clip((time - 0.4) / 0.8, 0.0, 1.0)
         raised, hanging = arms
         right, left = (raised + (end - raised) * float(swing) for end in hanging)
-        body = Body((right, left))
+        body = Body((right, left), turn * float(swing))
         if time > 0.3:
             velocity += GRAVITY * dt
         velocity *= 0.90 if time < 0.3 else 0.992

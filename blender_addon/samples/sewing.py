@@ -32,9 +32,15 @@ Ints = NDArray[np.int64]
 
 ARMS = (22.0, (63.0, 56.0))
 """Arms of the body form below the horizontal: while sewing, and at the end (right, left)."""
-BENDING = {"front": 0.02, "back": 0.02, "sleeve_left": 0.025, "sleeve_right": 0.025, "rib": 0.5}
+BENDING = {"front": 0.012, "back": 0.012, "sleeve_left": 0.016, "sleeve_right": 0.016, "rib": 0.5}
 """Stiffness against folding, per piece; the rib is knitted thick."""
 HEM_BENDING = 0.25
+TURN = 14.0
+"""Degrees that the body form's hips turn, so that the folds do not all hang straight."""
+EASE, WAVES = 0.034, 9
+"""Give of worn cloth: its share of length, and how many waves of folds it is made of."""
+SEAM_DEPTH = 0.13
+"""How far a seam draws the cloth in, cm."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,9 @@ def sew(seconds: float = 2.4) -> Garment:
     bending = np.array([BENDING[name] for name in names])
     hem = (pattern[local][:, :, 1].mean(axis=1) < 2.2) & ~np.char.equal(names, "rib")
     bending[hem] = HEM_BENDING
-    points = drape(_cloth(points, faces, pattern[local], bending), ARMS, seconds=seconds)
+    cloth = _cloth(points, faces, pattern[local], bending)
+    points = drape(cloth, ARMS, seconds=seconds, turn=TURN, friction=0.5)
+    points = _draw_in(points, faces, np.bincount(particle) > 1)
     offsets = np.vstack([np.broadcast_to(uv_offset(n), p.shape) for n, (p, _) in flat.items()])
     uvs = (pattern + offsets)[local] / CM_PER_UV
     return Garment(points, faces, uvs, names)
@@ -172,6 +180,32 @@ def _place_rib(points: Floats) -> Floats:
     )
 
 
+def _ease(at: Floats) -> Floats:
+    """How much the weave has given at a place of the pattern: worn cloth is never quite flat."""
+    random = np.random.default_rng(5)
+    total = np.zeros(len(at))
+    for wave in range(WAVES):
+        length = random.uniform(7.0, 16.0)
+        direction = random.uniform(0, np.pi)
+        phase = random.uniform(0, 2 * np.pi)
+        across = at @ np.array([np.cos(direction), np.sin(direction)])
+        total += np.sin(2 * np.pi * across / length + phase + wave)
+    # Hems (y near 0) are held by their stitching.
+    held = np.clip(at[:, 1] / 8.0, 0.0, 1.0)
+    return np.asarray(1.0 + EASE * held * np.clip(total / np.sqrt(WAVES / 2), -0.4, 2.0))
+
+
+def _draw_in(points: Floats, faces: Ints, seam: NDArray[np.bool_]) -> Floats:
+    """The draped points with the seams drawn in, as the sewing thread does it."""
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    area = np.cross(b - a, c - a)
+    normal = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(normal, faces[:, k], area)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    return np.asarray(points - SEAM_DEPTH * seam[:, None] * normal)
+
+
 def _cloth(points: Floats, faces: Ints, flat: Floats, bending: Floats) -> Cloth:
     """Weave along the triangles' edges, bending across them; lengths from the flat pattern."""
     corners = np.stack([faces, np.roll(faces, -1, axis=1), np.roll(faces, -2, axis=1)], axis=2)
@@ -187,7 +221,8 @@ def _cloth(points: Floats, faces: Ints, flat: Floats, bending: Floats) -> Cloth:
     key = np.sort(corners[:, :2], axis=1)
     pairs, index, shared = np.unique(key, axis=0, return_inverse=True, return_counts=True)
     index = index.reshape(-1)
-    mean = np.bincount(index, length) / shared
+    middle = (ends[0] + ends[1]) / 2
+    mean = np.bincount(index, length * _ease(middle)) / shared
     order = np.argsort(index, kind="stable")
     first = np.cumsum(shared) - shared
     inner = first[shared == 2]

@@ -27,7 +27,7 @@ TEXTURE_SIZE = 2048
 CLOTH = hex_colour("#557085")
 CHEST_PRINT = ("front", (0.0, 44.5), 24.5)
 """Piece, centre in its pattern coordinates and side of the square box, cm."""
-SLEEVE_PRINT = ("sleeve_left", (-3.4, 7.6), 9.5)
+SLEEVE_PRINT = ("sleeve_left", (-5.2, 7.4), 9.0)
 
 
 def print_rect(where: tuple[str, tuple[float, float], float]) -> tuple[float, float, float, float]:
