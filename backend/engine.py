@@ -182,20 +182,21 @@ def _synthesise(
     mask: NDArray[np.float32],
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """The instant preview of `rgba` (H, W, 4) where `mask` (H, W) is set; alpha is kept."""
-    import cv2
-
     from backend.imaging.flatten import flatten
     from backend.imaging.locate import locate_motif
     from backend.imaging.masks import extend_colours
     from backend.preview.analogy import synthesise
 
     yield Progress(stage="preparing reference", step=0, steps=1)
-    _, art = locate_motif(photo)
-    if owned is None:
-        design = flatten(photo, art, seed=job.seed)
-    else:
-        over_white = owned[..., :3] * owned[..., 3:] + (1.0 - owned[..., 3:])
-        design = cv2.resize(over_white, photo.shape[1::-1], interpolation=cv2.INTER_AREA)
+    (left, top, right, bottom), art = locate_motif(photo)
+    design = flatten(photo, art, seed=job.seed)
+    if owned is not None:
+        from backend.emolora.registration import register
+
+        crop = np.s_[top:bottom, left:right]
+        laid = register(owned, photo[crop], art[crop])
+        cover = laid[..., 3:]
+        design[crop] = laid[..., :3] * cover + design[crop] * (1.0 - cover)
     yield Progress(stage="preparing reference", step=1, steps=1)
     yield Progress(stage="laying thread", step=0, steps=1)
     # The thread of the first look is as wide as that of the style which training will make.

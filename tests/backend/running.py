@@ -89,7 +89,7 @@ class Service:
         status: dict[str, Any] = answer.json()
         return status
 
-    def wait(self, id: str, states: Sequence[str] = FINAL, seconds: float = 60) -> dict[str, Any]:
+    def wait(self, id: str, states: Sequence[str] = FINAL, seconds: float = 240) -> dict[str, Any]:
         wait_until(lambda: self.status(id)["state"] in states, seconds)
         return self.status(id)
 
@@ -104,7 +104,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.03)
 
 
-def wait_for_stage(service: Service, id: str, stage: str, seconds: float = 90) -> None:
+def wait_for_stage(service: Service, id: str, stage: str, seconds: float = 240) -> None:
     """Wait until a job is in a stage."""
 
     def there() -> bool:
@@ -162,7 +162,7 @@ def running_service(*roots: Path, parent: int | None = None) -> Iterator[Service
         if not process.stdin.closed:
             process.stdin.close()
         try:
-            process.wait(10)
+            process.wait(15)
         finally:
             process.kill()
             process.stdout.close()

@@ -39,8 +39,8 @@ def test_closing_stdin_in_mid_job_ends_everything(tmp_path: Path, tiny_model: Pa
         worker = busy_worker(service, tmp_path, tiny_model, "loading")
         assert service.process.stdin is not None
         service.process.stdin.close()
-        assert service.process.wait(5) == 0
-        wait_until(lambda: not alive(worker), 3)
+        assert service.process.wait(15) == 0
+        wait_until(lambda: not alive(worker), 15)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -50,8 +50,8 @@ def test_a_killed_service_takes_its_worker_along(
     with running_service(tmp_path, tiny_model) as service:
         worker = busy_worker(service, tmp_path, tiny_model)
         service.process.send_signal(number)
-        service.process.wait(5)
-        wait_until(lambda: not alive(worker), 5)
+        service.process.wait(15)
+        wait_until(lambda: not alive(worker), 15)
 
 
 def test_the_service_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_the_service_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as parent:
         with running_service(tmp_path, parent=parent.pid) as service:
             parent.kill()
-            assert service.process.wait(5) == 0
+            assert service.process.wait(15) == 0
         # Only now is the zombie reaped: the watch did not need that.
         parent.wait()
 
@@ -84,7 +84,7 @@ def test_a_parent_killed_with_its_pipe_leaves_nothing(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    wait_until(lambda: not alive(pid), 5)
+    wait_until(lambda: not alive(pid), 15)
 
 
 def test_dev_null_as_stdin_does_not_stop_the_service(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_dev_null_as_stdin_does_not_stop_the_service(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
     process.terminate()
-    process.wait(5)
+    process.wait(15)
     process.stdout.close()
 
 
