@@ -10,12 +10,13 @@ Exit codes: 0 done, 1 an error that the user can act on (one line), 2 wrong usag
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
@@ -157,18 +158,29 @@ def run(arguments: Sequence[str]) -> int:
 @contextmanager
 def _own_output() -> Iterator[IO[str]]:
     """Standard output for progress alone: Blender's own chatter goes nowhere meanwhile."""
-    sys.stdout.flush()
+    _flush()
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 1)
-        with open(kept, "w", encoding="utf-8", errors="replace", closefd=False) as stream:
+        with (
+            open(kept, "w", encoding="utf-8", errors="replace", closefd=False) as stream,
+            open(os.devnull, "w") as silent,
+            redirect_stdout(silent),  # operators called from Python report there
+        ):
             yield stream
     finally:
-        sys.stdout.flush()
+        _flush()
         os.dup2(kept, 1)
         os.close(nowhere)
         os.close(kept)
+
+
+def _flush() -> None:
+    """Empty Python's buffer and Blender's own, so that each line goes where it was meant to."""
+    sys.stdout.flush()
+    library = "ucrtbase" if sys.platform == "win32" else None
+    ctypes.CDLL(library).fflush(None)
 
 
 def _carry_out(options: argparse.Namespace, terminal: Terminal) -> int:

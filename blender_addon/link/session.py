@@ -163,10 +163,9 @@ class Session:
         except UnreachableError as error:
             if self._silent_since is None:
                 self._silent_since = time.monotonic()
-            alive = self._process is None or self._process.running
-            if alive and self.silence < PATIENCE_SECONDS:
-                return []
-            return self._give_up(error)
+            if self._process is not None and not self._process.running:
+                return self._give_up(self._ended())
+            return [] if self.silence < PATIENCE_SECONDS else self._give_up(error)
         except LinkError as error:
             return self._give_up(error)
         return outcomes
@@ -176,9 +175,7 @@ class Session:
         if self._process is None:
             return False
         if not self._process.running and self._client is not None:
-            raise LinkError(
-                "The backend ended in mid-job.", f"Run the step again; its log is {self.log}."
-            )
+            raise self._ended()
         if self._client is None:
             endpoint = self._process.announced()
             if endpoint is None:
@@ -187,6 +184,11 @@ class Session:
             self.version = client.hello().version
             self._client = client
         return True
+
+    def _ended(self) -> LinkError:
+        return LinkError(
+            "The backend ended in mid-job.", f"Run the step again; its log is {self.log}."
+        )
 
     @property
     def log(self) -> Path | None:

@@ -3,7 +3,7 @@
     python fake_service.py serve --root DIR [--parent PID]
 
 Behaviour is set by the environment: FAKE_STEPS (steps of a job, default 3), FAKE_SECONDS (pause a
-step, default 0), FAKE_FAIL (message of every job's failure), FAKE_PROTOCOL, FAKE_SILENT (never
+step of training, default 0; a twentieth of it for other jobs), FAKE_FAIL (message of every job's failure), FAKE_PROTOCOL, FAKE_SILENT (never
 announce), FAKE_WORDS (print this in place of the announcement), FAKE_CRASH (end in mid-job).
 Answers are spelt out here rather than taken from the add-on, so that tests compare two sides.
 """
@@ -47,7 +47,7 @@ def work(id: str, job: dict[str, Any]) -> None:
     status = jobs[id]
     status["state"] = "running"
     for step in range(1, STEPS + 1):
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + (SECONDS if job["kind"] == "train" else SECONDS / 20)
         while time.monotonic() < end and status["state"] == "running":
             time.sleep(0.01)
         if status["state"] != "running":

@@ -111,6 +111,8 @@ def test_a_trained_style_is_used_without_training(
     (style / "style.json").write_text(json.dumps({"thread_width_px": 2.0}))
     out = tmp_path / "out"
     arguments = ["run", "--garment", garment, "--style", style, "--out", out, "--json", *SQUARE]
+    cli._flush()
+    capfd.readouterr()  # what making the garment printed
     assert cli.run([str(each) for each in arguments]) == 0
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert lines[-1]["outputs"]["style"] == str(style)

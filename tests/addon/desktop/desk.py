@@ -16,8 +16,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-SIZE = (1600, 1000)
-PATIENCE = 120.0
+SIZE = (1600, 1200)
+PATIENCE = 400.0
 NEEDED = ("Xvfb", "xdotool", "xwd", "convert")
 
 

@@ -52,7 +52,7 @@ def find(operator: str) -> Iterator[None]:
     """
     window, area, region = view()
     for share in (0.45, 0.8, 0.93):
-        for y in range(region.y + region.height - 8, region.y + 4, -9):
+        for y in range(region.y + region.height - 8, region.y + 4, -13):
             x = region.x + int(region.width * share)
             window.cursor_warp(x, y)
             yield

@@ -51,6 +51,8 @@ def test_a_designers_way_from_garment_to_embroidery(desk: Desk) -> None:
         "with bpy.context.temp_override(window=w, area=a, region=main):\n"
         "    bpy.ops.view3d.view_axis(type='FRONT')\n"
         "    bpy.ops.view3d.view_selected()\n"
+        "a.spaces.active.overlay.show_overlays = False\n"
+        "a.spaces.active.shading.light = 'STUDIO'\n"
     )
     keep(desk, "1-garment")
     desk.click("stitchwork.patch_from_artwork")
