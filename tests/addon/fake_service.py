@@ -3,8 +3,9 @@
     python fake_service.py serve --root DIR [--parent PID]
 
 Behaviour is set by the environment: FAKE_STEPS (steps of a job, default 3), FAKE_SECONDS (pause a
-step of training, default 0; a twentieth of it for other jobs), FAKE_FAIL (message of every job's failure), FAKE_PROTOCOL, FAKE_SILENT (never
-announce), FAKE_WORDS (print this in place of the announcement), FAKE_CRASH (end in mid-job).
+step of training, default 0; a twentieth of it for other jobs), FAKE_FAIL (message of every job's
+failure), FAKE_PROTOCOL, FAKE_SILENT (never announce), FAKE_WORDS (print this in place of the
+announcement), FAKE_CRASH (end in mid-job).
 Answers are spelt out here rather than taken from the add-on, so that tests compare two sides.
 """
 
