@@ -161,8 +161,9 @@ def _restore_slots(obj: bpy.types.Object) -> None:
             slot.link = "OBJECT"
             slot.material = note.material
             slot.link = note.link
-            if note.added:
-                obj.data.materials.pop()
+            if note.added and len(obj.data.materials) == 1:
+                # Popping the last slot of a mesh would leave the object's.
+                obj.data.materials.clear()
         note.copy = None
         if copy is not None and copy.users == 0:
             bpy.data.materials.remove(copy)

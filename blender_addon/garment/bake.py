@@ -184,7 +184,8 @@ def _stage(
         mesh = _evaluated_mesh(obj)
         made.append((bpy.data.meshes, mesh))
         _map_rect(mesh, obj.name, layer, rect)
-        materials = _swap_materials(mesh, made, replaced)
+        shown = _shown_materials(obj, mesh)
+        materials = _swap_materials(mesh, [replaced.get(each, each) for each in shown], made)
         target = bpy.data.objects.new(_LAYER, mesh)
         made.append((bpy.data.objects, target))
         target.matrix_world = obj.matrix_world
@@ -250,13 +251,20 @@ def _originals(
     return found
 
 
+def _shown_materials(
+    obj: bpy.types.Object, mesh: bpy.types.Mesh
+) -> list[bpy.types.Material | None]:
+    """Materials by index: the object's slots, which may overrule its mesh, then modifiers' own."""
+    slots = [each.material for each in obj.material_slots]
+    return [*slots, *list(mesh.materials)[len(slots) :]] or [None]
+
+
 def _swap_materials(
     mesh: bpy.types.Mesh,
+    originals: list[bpy.types.Material | None],
     made: list[tuple[Any, Any]],
-    replaced: dict[bpy.types.Material, bpy.types.Material | None],
 ) -> list[bpy.types.Material]:
     """Exchange the mesh's materials for ones that emit their base colour."""
-    originals = [replaced.get(each, each) for each in mesh.materials] or [None]
     used = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("material_index", used)
     visible = set(used.clip(0, len(originals) - 1).tolist())
