@@ -54,8 +54,8 @@ def _object(name: str, tubes: Tubes, colours: Floats, material: bpy.types.Materi
     mesh.polygons.add(len(tubes.quads))
     mesh.polygons.foreach_set("loop_start", np.arange(0, tubes.quads.size, 4, dtype=np.int32))
     mesh.polygons.foreach_set("use_smooth", np.ones(len(tubes.quads), dtype=bool))
-    mesh.uv_layers.new(name="UVMap").data.foreach_set(
-        "uv", tubes.uvs.astype(np.float32).reshape(-1)
+    mesh.uv_layers.new(name="UVMap").uv.foreach_set(
+        "vector", tubes.uvs.astype(np.float32).reshape(-1)
     )
     rgba = np.ones((len(tubes.quads), 4), dtype=np.float32)
     rgba[:, :3] = colours[tubes.tube]
@@ -237,7 +237,7 @@ def _seen_colours(photo: Pixels) -> tuple[dict[str, Floats], Floats]:
     return picked, np.median(photo[mask[..., 0] == 0], axis=0).astype(float)
 
 
-def make(folder: Path, *, size: int = SIZE, samples: int = 192, threads: int = 0) -> None:
+def make(folder: Path, *, size: int = SIZE, samples: int = 20, threads: int = 0) -> None:
     """Write photo, design and mask to `folder`; replaces what is open in Blender.
 
     `threads` 0 uses every core.
@@ -255,7 +255,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", nargs="?", type=Path, default=REFERENCE_PHOTO.parent)
     parser.add_argument("--size", type=int, default=SIZE)
-    parser.add_argument("--samples", type=int, default=192)
+    parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     make(

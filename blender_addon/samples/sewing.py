@@ -216,7 +216,8 @@ def _cloth(points: Floats, faces: Ints, flat: Floats, bending: Floats) -> Cloth:
     length = np.linalg.norm(vector, axis=1)
     flip = corners[:, 0] > corners[:, 1]
     along = np.einsum("ij,ij->i", apex - ends[0], vector) / length
-    height = np.abs(np.cross(vector, apex - ends[0])) / length
+    offset = apex - ends[0]
+    height = np.abs(vector[:, 0] * offset[:, 1] - vector[:, 1] * offset[:, 0]) / length
     along = np.where(flip, length - along, along)
     key = np.sort(corners[:, :2], axis=1)
     pairs, index, shared = np.unique(key, axis=0, return_inverse=True, return_counts=True)

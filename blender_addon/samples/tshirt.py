@@ -90,7 +90,7 @@ def _mesh(garment: Garment) -> bpy.types.Mesh:
     mesh = bpy.data.meshes.new(TSHIRT_NAME)
     mesh.from_pydata((garment.points / 100.0).tolist(), [], garment.faces.tolist())
     layer = mesh.uv_layers.new(name="UVMap")
-    layer.data.foreach_set("uv", garment.uvs.reshape(-1).astype(np.float32))
+    layer.uv.foreach_set("vector", garment.uvs.reshape(-1).astype(np.float32))
     mesh.polygons.foreach_set("use_smooth", np.ones(len(mesh.polygons), dtype=bool))
     mesh.update()
     if mesh.validate():
