@@ -79,6 +79,40 @@ class EncodedPair:
     def __len__(self) -> int:
         return self.design.shape[0]
 
+    def cut(self, windows: torch.Tensor, corners: torch.Tensor, side: int) -> EncodedPair:
+        """Crops of windows.
+
+        Args:
+            windows: (B,), which windows.
+            corners: (B, 2), top and left of each crop, latent cells.
+            side: of the crops, latent cells.
+
+        Returns:
+            a pair of B such crops.
+        """
+
+        def crops(values: torch.Tensor) -> torch.Tensor:
+            factor = values.shape[-1] // self.design.shape[-1]
+            places = zip(windows.tolist(), (corners * factor).tolist())
+            size = side * factor
+            return torch.stack(
+                [
+                    values[row, :, top : top + size, left : left + size]
+                    for row, (top, left) in places
+                ]
+            )
+
+        controls = self.controls
+        if controls is not None:
+            controls = replace(controls, canny=crops(controls.canny), tile=crops(controls.tile))
+        return replace(
+            self,
+            design=crops(self.design),
+            embroidery=crops(self.embroidery),
+            weight=crops(self.weight),
+            controls=controls,
+        )
+
 
 def make_pair(
     models: Models,

@@ -19,21 +19,39 @@ __all__ = ["Draw", "accumulate", "add_gradient", "draw"]
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What chance decides in one step: windows (B,), timesteps (B,), noise (B, C, h, w)."""
+    """What chance decides in one step.
+
+    Attributes:
+        windows: (B,), of the reference pair.
+        corners: (B, 2), of the crops in them, latent cells.
+        timestep: (B,).
+        noise: (B, C, side, side).
+    """
 
     windows: torch.Tensor
+    corners: torch.Tensor
     timestep: torch.Tensor
     noise: torch.Tensor
 
+    def of(self, pair: EncodedPair, *, only: bool = False) -> EncodedPair:
+        """The drawn crops of a pair; `only`: of its one window."""
+        windows = torch.zeros_like(self.windows) if only else self.windows
+        return pair.cut(windows, self.corners, self.noise.shape[-1])
 
-def draw(models: Models, pair: EncodedPair, batch: int, key: Sequence[int]) -> Draw:
+
+def draw(models: Models, pair: EncodedPair, key: Sequence[int]) -> Draw:
     """A step's chance, from `key` (seed, stage, step) alone, so that training can be resumed."""
+    settings = models.profile.training
     state = int(np.random.SeedSequence(list(key)).generate_state(1)[0])
     generator = torch.Generator().manual_seed(state)
+    batch, whole = settings.batch, pair.design.shape[-1]
+    # The UNet halves its input twice.
+    side = max(4, round(whole * settings.crop / 4) * 4)
     windows = torch.randint(len(pair), (batch,), generator=generator)
+    corners = torch.randint(whole - side + 1, (batch, 2), generator=generator)
     timestep = torch.randint(models.alphas().shape[0], (batch,), generator=generator)
-    noise = torch.randn((batch, *pair.design.shape[1:]), generator=generator)
-    return Draw(windows, timestep.to(models.device), noise.to(models.device))
+    noise = torch.randn((batch, pair.design.shape[1], side, side), generator=generator)
+    return Draw(windows, corners, timestep.to(models.device), noise.to(models.device))
 
 
 def add_gradient(loss: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -52,23 +70,21 @@ def accumulate(
     Returns:
         the losses, "design" and "embroidery".
     """
-    rows, noise, timestep = chance.windows, chance.noise, chance.timestep
-    weight = pair.weight[rows]
-    text = pair.design_text.expand(len(rows))
-    controls = None if pair.controls is None else pair.controls[rows]
+    noise, timestep = chance.noise, chance.timestep
+    seen = chance.of(pair)
+    text = pair.design_text.expand(len(seen))
+    size = (models.profile.window, models.profile.window)
 
-    clean = pair.design[rows]
-    noisy = add_noise(models, clean, noise, timestep)
-    output = predict(models, noisy, timestep, text, controls)
-    target = noise_target(models, clean, noise, timestep)
-    design = reconstruction(output, target, weight).mean()
+    noisy = add_noise(models, seen.design, noise, timestep)
+    output = predict(models, noisy, timestep, text, seen.controls, size=size)
+    target = noise_target(models, seen.design, noise, timestep)
+    design = reconstruction(output, target, seen.weight).mean()
     add_gradient(design, adapter.parameters)
 
-    clean = pair.embroidery[rows]
-    noisy = add_noise(models, clean, noise, timestep)
-    with routed(models, blocks, pair.embroidery_text.expand(len(rows)).hidden):
-        output = predict(models, noisy, timestep, text, controls)
-        target = noise_target(models, clean, noise, timestep)
-        embroidery = reconstruction(output, target, weight).mean()
+    noisy = add_noise(models, seen.embroidery, noise, timestep)
+    with routed(models, blocks, pair.embroidery_text.expand(len(seen)).hidden):
+        output = predict(models, noisy, timestep, text, seen.controls, size=size)
+        target = noise_target(models, seen.embroidery, noise, timestep)
+        embroidery = reconstruction(output, target, seen.weight).mean()
         add_gradient(embroidery, adapter.style_parameters)
     return {"design": float(design.detach()), "embroidery": float(embroidery.detach())}

@@ -25,66 +25,67 @@ def accumulate(
     generated: EncodedPair,
     chance: Draw,
 ) -> dict[str, float]:
-    """Gradients of one step over a batch of two rows, one of each pair.
+    """Gradients of one step over crops of both pairs, B of each.
 
     1. L_des on both pairs into θ_a. 2. L_emb on both, prompts routed, into θ_e. 3. L_con, all on
-    the design latents, into θ_e. All rows share the noise and the timestep, so that the maps the
-    contrastive loss compares differ by design and prompt alone.
-
-    Args:
-        chance: of one row: the reference's window, the timestep, the noise.
+    the design latents, into θ_e. A crop of one pair and its partner of the other share place,
+    noise and timestep, so that the maps the contrastive loss compares differ by design and prompt.
 
     Returns:
         the losses "design" and "embroidery" (of the reference) and "contrastive".
     """
     settings = models.profile.training
-    row = chance.windows[:1]
-    timestep = chance.timestep[:1].expand(2)
-    noise = chance.noise[:1].expand(2, -1, -1, -1)
-    share = torch.tensor(
-        [settings.reference_weight, settings.generated_weight], device=models.device
-    )
-    weight = torch.cat([reference.weight[row], generated.weight])
-    design_text = _both(reference.design_text, generated.design_text)
-    routed_text = _both(reference.embroidery_text, generated.embroidery_text)
+    first, second = chance.of(reference), chance.of(generated, only=True)
+    batch = len(first)
+    timestep, noise = chance.timestep.repeat(2), chance.noise.repeat(2, 1, 1, 1)
+    share = torch.tensor([settings.reference_weight, settings.generated_weight])
+    share = share.repeat_interleave(batch).to(models.device) / batch
+    weight = torch.cat([first.weight, second.weight])
+    design_text = _both(first.design_text.expand(batch), second.design_text.expand(batch))
+    routed_text = _both(first.embroidery_text.expand(batch), second.embroidery_text.expand(batch))
     controls = None
-    if reference.controls is not None and generated.controls is not None:
-        controls = concatenate([reference.controls[row], generated.controls])
+    if first.controls is not None and second.controls is not None:
+        controls = concatenate([first.controls, second.controls])
 
-    designs = torch.cat([reference.design[row], generated.design])
+    def output_for(noisy: torch.Tensor) -> torch.Tensor:
+        size = (models.profile.window, models.profile.window)
+        return predict(models, noisy, timestep, design_text, controls, size=size)
+
+    designs = torch.cat([first.design, second.design])
     noisy = add_noise(models, designs, noise, timestep)
-    output = predict(models, noisy, timestep, design_text, controls)
-    target = noise_target(models, designs, noise, timestep)
-    design = reconstruction(output, target, weight)
+    output = output_for(noisy)
+    design = reconstruction(output, noise_target(models, designs, noise, timestep), weight)
     add_gradient((share * design).sum(), adapter.parameters)
 
     with torch.no_grad(), adapter.base():
-        base_design = predict(models, noisy, timestep, design_text, controls)
+        base_design = output_for(noisy)
         with routed(models, blocks, routed_text.hidden):
-            base_embroidery = predict(models, noisy, timestep, design_text, controls)
+            base_embroidery = output_for(noisy)
     design_shift = output.detach() - base_design
 
     with routed(models, blocks, routed_text.hidden):
-        embroideries = torch.cat([reference.embroidery[row], generated.embroidery])
+        embroideries = torch.cat([first.embroidery, second.embroidery])
+        output = output_for(add_noise(models, embroideries, noise, timestep))
         target = noise_target(models, embroideries, noise, timestep)
-        noisy_embroidery = add_noise(models, embroideries, noise, timestep)
-        output = predict(models, noisy_embroidery, timestep, design_text, controls)
         embroidery = reconstruction(output, target, weight)
         add_gradient((share * embroidery).sum(), adapter.style_parameters)
 
-        output = predict(models, noisy, timestep, design_text, controls)
-        embroidery_shift = output - base_embroidery
-        loss = contrastive(
-            design_shift[0],
-            design_shift[1],
-            embroidery_shift[0],
-            embroidery_shift[1],
-            settings.temperature,
-        )
+        shift = output_for(noisy) - base_embroidery
+        losses = [
+            contrastive(
+                design_shift[row],
+                design_shift[row + batch],
+                shift[row],
+                shift[row + batch],
+                settings.temperature,
+            )
+            for row in range(batch)
+        ]
+        loss = torch.stack(losses).mean()
         add_gradient(settings.contrastive_weight * loss, adapter.style_parameters)
     return {
-        "design": float(design[0].detach()),
-        "embroidery": float(embroidery[0].detach()),
+        "design": float(design[:batch].detach().mean()),
+        "embroidery": float(embroidery[:batch].detach().mean()),
         "contrastive": float(loss.detach()),
     }
 

@@ -174,7 +174,7 @@ def _stages(
 
     for step in range(done if at == ONE else run.steps_one, run.steps_one):
         optimiser.zero_grad(set_to_none=True)
-        chance = stage_one.draw(models, encoded, settings.batch, (job.seed, 1, step))
+        chance = stage_one.draw(models, encoded, (job.seed, 1, step))
         losses = stage_one.accumulate(models, adapter, blocks, encoded, chance)
         optimiser.step()
         message = run.note(losses)
@@ -197,7 +197,7 @@ def _stages(
 
     for step in range(done if at == TWO else 0, run.steps_two):
         optimiser.zero_grad(set_to_none=True)
-        chance = stage_one.draw(models, encoded, 1, (job.seed, 2, step))
+        chance = stage_one.draw(models, encoded, (job.seed, 2, step))
         other = generated[step % len(generated)]
         losses = stage_two.accumulate(models, adapter, blocks, encoded, other, chance)
         optimiser.step()

@@ -44,6 +44,8 @@ def predict(
     timestep: torch.Tensor | int,
     text: TextEmbedding,
     controls: Controls | None = None,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """The UNet's output for noisy latents; no gradient goes into the ControlNets.
 
@@ -52,15 +54,14 @@ def predict(
         timestep: one for all rows, or (B,).
         text: of the same batch.
         controls: of the same batch, or None.
+        size: height and width in pixels that the base is told; that of the latents if absent.
 
     Returns:
         (B, C, h, w): ε, or v where the base predicts velocity.
     """
     batch, _, height, width = latents.shape
-    added = {
-        "text_embeds": text.pooled,
-        "time_ids": models.time_ids(batch, height * models.factor, width * models.factor),
-    }
+    size = size or (height * models.factor, width * models.factor)
+    added = {"text_embeds": text.pooled, "time_ids": models.time_ids(batch, *size)}
     latents = latents.to(models.dtype)
     down: list[torch.Tensor] | None = None
     middle: torch.Tensor | None = None

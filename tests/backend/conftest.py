@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from backend.models import profiles
@@ -17,9 +18,19 @@ from backend.starter.architecture import TINY, build, save
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a complete untrained model: a pipeline and its two ControlNets."""
+    """A folder with a complete model: a pipeline and its two ControlNets.
+
+    Untrained, but shaken so that no prediction is zero, as those of a fresh UNet are.
+    """
     folder = tmp_path_factory.mktemp("tiny_model")
-    save(build(TINY, seed=0), folder)
+    parts = build(TINY, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    for name in ("unet", "controlnet_canny", "controlnet_tile"):
+        for parameter in parts[name].parameters():
+            if not parameter.any():
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.data = noise * 0.5 / max(1, parameter[0].numel()) ** 0.5
+    save(parts, folder)
     return folder
 
 
@@ -32,7 +43,7 @@ def tiny_profile() -> Profile:
         window=TINY.window,
         pair=replace(profile.pair, windows=3, recoloured=2, largest=2.0, steps=3),
         blocks=replace(profile.blocks, steps=5, segments=5, late=3),
-        training=replace(profile.training, rank=2, checkpoint_every=2),
+        training=replace(profile.training, batch=2, rank=2, checkpoint_every=2),
         complementary=replace(profile.complementary, count=4, steps=3, batch=2),
         inference=replace(profile.inference, steps=3),
     )

@@ -21,7 +21,7 @@ from backend.emolora.adapter import (
 from backend.emolora.pair import EncodedPair
 from backend.errors import InputError
 from backend.models.loading import Models
-from backend.models.prediction import predict
+from backend.models.prediction import Controls, predict
 from backend.models.profiles import ATTENTION_BLOCKS, PAPER_BLOCKS
 from backend.styles import WEIGHTS
 
@@ -208,7 +208,7 @@ def test_stage_one_sends_design_loss_everywhere_and_embroidery_loss_into_style(
     tiny_models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter, pair = _shaken(tiny_models), _pair(tiny_models, 5)
-    chance = stage_one.draw(tiny_models, pair, 1, (0, 1, 0))
+    chance = stage_one.draw(tiny_models, pair, (0, 1, 0))
     original = stage_one.add_gradient
     calls: list[tuple[int, int]] = []
 
@@ -229,7 +229,7 @@ def test_stage_two_sends_only_the_design_loss_beyond_the_style(
     tiny_models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter, pair, other = _shaken(tiny_models), _pair(tiny_models, 5), _pair(tiny_models, 7)
-    chance = stage_one.draw(tiny_models, pair, 1, (0, 2, 0))
+    chance = stage_one.draw(tiny_models, pair, (0, 2, 0))
     original = stage_one.add_gradient
     calls: list[tuple[int, int]] = []
 
@@ -253,7 +253,7 @@ def test_gradient_checkpointing_changes_no_gradient(tiny_models: Models) -> None
         tiny_models.profile = replace(tiny_models.profile, training=training)
         adapter, pair = _shaken(tiny_models), _pair(tiny_models, 5)
         assert tiny_models.unet.is_gradient_checkpointing is checkpointing
-        chance = stage_one.draw(tiny_models, pair, 1, (0, 1, 0))
+        chance = stage_one.draw(tiny_models, pair, (0, 1, 0))
         stage_one.accumulate(tiny_models, adapter, BLOCKS, pair, chance)
         found.append([parameter.grad for parameter in adapter.parameters])
         adapter.remove()
@@ -264,10 +264,29 @@ def test_gradient_checkpointing_changes_no_gradient(tiny_models: Models) -> None
 
 def test_chance_is_drawn_from_its_key_alone(tiny_models: Models) -> None:
     pair = _pair(tiny_models, 5)
-    first = stage_one.draw(tiny_models, pair, 2, (0, 1, 7))
+    first = stage_one.draw(tiny_models, pair, (0, 1, 7))
     torch.manual_seed(123)
-    again = stage_one.draw(tiny_models, pair, 2, (0, 1, 7))
-    other = stage_one.draw(tiny_models, pair, 2, (0, 1, 8))
+    again = stage_one.draw(tiny_models, pair, (0, 1, 7))
+    other = stage_one.draw(tiny_models, pair, (0, 1, 8))
     assert torch.equal(first.noise, again.noise)
     assert torch.equal(first.timestep, again.timestep)
+    assert torch.equal(first.corners, again.corners)
     assert not torch.equal(first.noise, other.noise)
+
+
+def test_crops_are_cut_alike_from_latents_weights_and_controls(tiny_models: Models) -> None:
+    rows = torch.arange(2 * 3 * 64 * 64, dtype=torch.float32).reshape(2, 3, 64, 64)
+    pair = replace(
+        _pair(tiny_models, 5),
+        design=_noise(1, rows=2),
+        embroidery=_noise(2, rows=2),
+        weight=torch.rand(2, 1, 8, 8),
+        controls=Controls(rows, rows + 1, 0.5, 0.5),
+    )
+    seen = pair.cut(torch.tensor([1, 0]), torch.tensor([[2, 4], [0, 1]]), 4)
+    assert torch.equal(seen.design[0], pair.design[1, :, 2:6, 4:8])
+    assert torch.equal(seen.embroidery[1], pair.embroidery[0, :, 0:4, 1:5])
+    assert torch.equal(seen.weight[0], pair.weight[1, :, 2:6, 4:8])
+    assert seen.controls is not None
+    assert torch.equal(seen.controls.canny[0], rows[1, :, 16:48, 32:64])
+    assert torch.equal(seen.controls.tile[1], rows[0, :, 0:32, 8:40] + 1)

@@ -132,7 +132,7 @@ def test_training_learns(
     settings = replace(tiny_models.profile.training, rank=8, learning_rate=1e-2)
     tiny_models.profile = replace(tiny_models.profile, training=settings)
     original = stage_one.draw  # always the same chance, so that losses compare
-    monkeypatch.setattr(stage_one, "draw", lambda m, p, b, key: original(m, p, b, (0,)))
+    monkeypatch.setattr(stage_one, "draw", lambda m, p, key: original(m, p, (0,)))
     job = _job(photo, tmp_path / "s", steps_one=25, steps_two=0, blocks=ATTENTION_BLOCKS[9])
     progress, _ = _run(job, tiny_models)
     messages = [each.message for each in progress if each.stage == "stage one"]
