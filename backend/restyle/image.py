@@ -124,6 +124,11 @@ def restyle(
             models, autoencode.pad(design, side, models.factor), grid, settings.kind
         )
         noise = noise_field(job.seed, *latents.shape)
+        lost: NDArray[np.float32] | float = 0.0
+        if settings.from_preview:
+            # The autoencoder smears fine thread; what it loses of the preview is given back below.
+            same = yield from counted(autoencode.decode(models, latents, grid), meter, "encoding")
+            lost = (1.0 - settings.strength) * (plane - same)
         latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
         words = make_words(models, style, models.profile.prompts(), settings.guidance)
         with with_style(models, dict(style.weights), strength=job.style_strength):
@@ -135,7 +140,7 @@ def restyle(
                 "embroidering",
             )
         plane = yield from counted(autoencode.decode(models, latents, grid), meter, "decoding")
-        result = plane[:height, :width]
+        result = np.clip(plane + lost, 0.0, 1.0)[:height, :width]
     else:
         result = start
     if settings.kind.colour_correction:
@@ -173,7 +178,7 @@ def _schedule(
     codes = len(grid.spots) if timesteps else 0
     stages = [
         Stage("preparing", 1, 4.0 if settings.from_preview else 0.1),
-        Stage("encoding", codes, 0.15),
+        Stage("encoding", 2 * codes if settings.from_preview else codes, 0.2),
         Stage("embroidering", calls, 0.1 * passes * min(batch_size(models), len(grid.spots))),
         Stage("decoding", codes, 0.25),
         Stage("finishing", 1, 0.2),
