@@ -104,13 +104,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.03)
 
 
-def wait_for_stage(service: Service, id: str, stage: str, seconds: float = 240) -> None:
-    """Wait until a job is in a stage."""
+def wait_for_stage(service: Service, id: str, *stages: str, seconds: float = 240) -> None:
+    """Wait until a job is in one of the stages."""
 
     def there() -> bool:
         status = service.status(id)
         assert status["state"] not in FINAL, status
-        return status["progress"] is not None and status["progress"]["stage"] == stage
+        return status["progress"] is not None and status["progress"]["stage"] in stages
 
     wait_until(there, seconds)
 

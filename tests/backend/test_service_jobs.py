@@ -92,7 +92,7 @@ def test_a_running_job_is_cancelled_and_its_neighbours_are_not(
 ) -> None:
     running = service.submit(endless_job(folder, tiny_model))
     waiting, last = service.submit(preview_job(folder)), service.submit(preview_job(folder))
-    wait_for_stage(service, running, "stage one")
+    wait_for_stage(service, running, "pair", "stage one")
     assert service.status(waiting)["state"] == "queued"
     assert service.client.post(f"/v1/jobs/{waiting}/cancel").json()["state"] == "cancelled"
     assert service.client.post(f"/v1/jobs/{running}/cancel").status_code == 200
@@ -113,7 +113,7 @@ def test_a_killed_worker_fails_only_its_job(
 ) -> None:
     running = service.submit(endless_job(folder, tiny_model))
     waiting = service.submit(preview_job(folder))
-    wait_for_stage(service, running, "stage one")
+    wait_for_stage(service, running, "pair", "stage one")
     (worker,) = service.workers()
     os.kill(worker, signal.SIGKILL)
     failed = service.wait(running, seconds=30)
