@@ -52,7 +52,7 @@ def test_a_designers_way_from_garment_to_embroidery(desk: Desk) -> None:
         "    bpy.ops.view3d.view_axis(type='FRONT')\n"
         "    bpy.ops.view3d.view_selected()\n"
         "a.spaces.active.overlay.show_overlays = False\n"
-        "a.spaces.active.shading.light = 'STUDIO'\n"
+        "a.spaces.active.shading.color_type = 'TEXTURE'\n"
     )
     keep(desk, "1-garment")
     desk.click("stitchwork.patch_from_artwork")
