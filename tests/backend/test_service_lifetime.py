@@ -27,7 +27,7 @@ from backend.service.lifetime import process_exists, wait_for_exit
 
 
 def busy_worker(service: Service, folder: Path, tiny_model: Path, *stages: str) -> int:
-    """Give the service a job without end; returns its worker's pid once it is in one of the stages."""
+    """Give the service a job without end; its worker's pid once it is in one of the stages."""
     id = service.submit(endless_job(folder, tiny_model))
     wait_for_stage(service, id, *(stages or ("pair", "stage one")))
     (worker,) = service.workers()
