@@ -162,12 +162,22 @@ def _restore_slots(obj: bpy.types.Object) -> None:
             slot.material = note.material
             slot.link = note.link
             if note.added and len(obj.data.materials) == 1:
-                # Popping the last slot of a mesh would leave the object's.
-                obj.data.materials.clear()
+                _remove_only_slot(obj.data)
         note.copy = None
         if copy is not None and copy.users == 0:
             bpy.data.materials.remove(copy)
     garment.originals.clear()
+
+
+def _remove_only_slot(mesh: bpy.types.Mesh) -> None:
+    """Popping the last slot would leave the object's; clearing drops the faces' indices."""
+    if "material_index" not in mesh.attributes:
+        mesh.materials.clear()
+        return
+    index = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("material_index", index)
+    mesh.materials.clear()
+    mesh.polygons.foreach_set("material_index", index)
 
 
 def show(obj: bpy.types.Object, shown: bool) -> None:

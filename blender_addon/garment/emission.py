@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bpy
 
-__all__ = ["COLOUR_INPUTS", "base_colour_material", "constant_colour"]
+__all__ = ["COLOUR_INPUTS", "base_colour_material", "constant_colour", "new_material", "uses_nodes"]
 
 # Shader nodes and the input that is their base colour.
 COLOUR_INPUTS = {
@@ -33,6 +33,21 @@ def constant_colour(material: bpy.types.Material) -> tuple[float, float, float, 
     return tuple(material.diffuse_color)
 
 
+def uses_nodes(material: bpy.types.Material) -> bool:
+    """Whether nodes make the material; from Blender 5.0 on they always do."""
+    if material.node_tree is None:
+        return False
+    return bpy.app.version >= (5, 0) or bool(material.use_nodes)
+
+
+def new_material(name: str) -> bpy.types.Material:
+    """A material with a node tree."""
+    material = bpy.data.materials.new(name)
+    if bpy.app.version < (5, 0):
+        material.use_nodes = True
+    return material
+
+
 def base_colour_material(
     material: bpy.types.Material | None, trees: list[bpy.types.NodeTree]
 ) -> bpy.types.Material:
@@ -43,7 +58,7 @@ def base_colour_material(
     """
     if material is None:
         return _constant((0.8, 0.8, 0.8, 1.0))
-    if material.node_tree is None or not material.use_nodes:
+    if not uses_nodes(material):
         return _constant(constant_colour(material))
     copy = material.copy()
     # A copied fake user would survive the clean-up.
@@ -58,8 +73,7 @@ def base_colour_material(
 
 
 def _constant(colour: tuple[float, float, float, float]) -> bpy.types.Material:
-    material = bpy.data.materials.new("stitchwork bake")
-    material.use_nodes = True
+    material = new_material("stitchwork bake")
     tree = material.node_tree
     tree.nodes.clear()
     emission = tree.nodes.new("ShaderNodeEmission")

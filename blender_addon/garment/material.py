@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import bpy
 
-from .emission import COLOUR_INPUTS, constant_colour
+from .emission import COLOUR_INPUTS, constant_colour, new_material, uses_nodes
 
 __all__ = ["Look", "build_group", "copy_material", "insert", "remove", "show"]
 
@@ -141,16 +141,12 @@ def _relief(
 
 def copy_material(material: bpy.types.Material | None, name: str) -> bpy.types.Material:
     """A copy that only this garment uses; with nodes, whatever the original was."""
-    if material is not None and material.node_tree is not None and material.use_nodes:
+    if material is not None and uses_nodes(material):
         copy = material.copy()
         copy.name = name
         copy.use_fake_user = False
         return copy
-    copy = material.copy() if material is not None else bpy.data.materials.new(name)
-    copy.name = name
-    copy.use_fake_user = False
-    if bpy.app.version < (5, 0):
-        copy.use_nodes = True
+    copy = new_material(name)
     tree = copy.node_tree
     tree.nodes.clear()
     shader = tree.nodes.new("ShaderNodeBsdfPrincipled")

@@ -13,11 +13,14 @@ _FRAGMENTS_AT_ONCE = 100_000
 _INSIDE = 1e-9
 
 
-def fragments(triangles: np.ndarray, width: int, height: int) -> Iterator[tuple]:
-    """Pixels whose centre lies strictly inside each triangle.
+def fragments(
+    triangles: np.ndarray, width: int, height: int, *, edges: bool = False
+) -> Iterator[tuple]:
+    """Pixels whose centre lies inside each triangle.
 
     Args:
         triangles: (T, 3, 2) corners in pixel units, x to the right, y upwards.
+        edges: whether a centre exactly on an edge counts, for both triangles that share it.
 
     Yields:
         (triangle, row, column, weights): row 0 at the bottom; weights (N, 3) are barycentric.
@@ -34,6 +37,7 @@ def fragments(triangles: np.ndarray, width: int, height: int) -> Iterator[tuple]
     used = np.flatnonzero(counts)
     ends = np.cumsum(counts[used])
     total = int(ends[-1]) if len(used) else 0
+    least = -_INSIDE if edges else _INSIDE
     for start in range(0, total, _FRAGMENTS_AT_ONCE):
         position = np.arange(start, min(total, start + _FRAGMENTS_AT_ONCE))
         slot = np.searchsorted(ends, position, side="right")
@@ -46,7 +50,7 @@ def fragments(triangles: np.ndarray, width: int, height: int) -> Iterator[tuple]
         at_y = row + 0.5 - triangles[owner, 0, 1]
         b = (at_x * second[owner, 1] - at_y * second[owner, 0]) / area[owner]
         c = (first[owner, 0] * at_y - first[owner, 1] * at_x) / area[owner]
-        keep = (b > _INSIDE) & (c > _INSIDE) & (b + c < 1 - _INSIDE)
+        keep = (b > least) & (c > least) & (b + c < 1 - least)
         b, c = b[keep], c[keep]
         yield owner[keep], row[keep], column[keep], np.stack([1 - b - c, b, c], 1)
 

@@ -38,7 +38,7 @@ def island_map(shape: uv.Layout, rect: uv.Rect, width: int, height: int) -> np.n
     """(H, W) island number + 1 of each pixel, top row first; 0 where there is none."""
     found = np.zeros((height, width), np.int64)
     for triangle, row, column, _ in fragments(
-        to_pixels(shape.uv, rect, width, height), width, height
+        to_pixels(shape.uv, rect, width, height), width, height, edges=True
     ):
         found[row, column] = shape.island[shape.face[triangle]] + 1
     return found[::-1]
@@ -116,11 +116,10 @@ def _drawn(shape: uv.Layout, patch: Any, chosen: np.ndarray, width: int, height:
     mask = np.zeros((height, width), bool)
     places = to_pixels(shape.uv, tuple(patch.rect), width, height)
     used = chosen.any(1)
-    for triangle, row, column, weights in fragments(places[used], width, height):
+    for triangle, row, column, weights in fragments(places[used], width, height, edges=True):
         inside = (weights * chosen[used][triangle]).sum(1) >= 0.5
         mask[row[inside], column[inside]] = True
-    # Pixels whose centre lies on the edge between two triangles belong to neither.
-    return dilate(mask, 1)[::-1]
+    return mask[::-1]
 
 
 def _faces(
