@@ -47,11 +47,15 @@ def save(path: Path, pixels: NDArray[np.uint8]) -> Path:
 
 
 def preview_job(folder: Path, name: str = "out.png") -> dict[str, Any]:
-    """A small preview job whose inputs are written into `folder`."""
+    """A small preview job whose inputs are written into `folder`, once: another job may read."""
+    reference, art = folder / "reference.png", folder / "art.png"
+    if not art.exists():
+        save(reference, embroidery())
+        save(art, artwork())
     return {
         "kind": "preview",
-        "reference": str(save(folder / "reference.png", embroidery())),
-        "input": str(save(folder / "art.png", artwork())),
+        "reference": str(reference),
+        "input": str(art),
         "out": str(folder / name),
     }
 
