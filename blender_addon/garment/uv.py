@@ -156,8 +156,8 @@ def _islands(mesh: bpy.types.Mesh, uv: np.ndarray) -> np.ndarray:
     mesh.polygons.foreach_get("loop_total", totals)
     owner = np.repeat(np.arange(len(mesh.polygons)), totals)
     # Whole numbers in place of rows: sorting rows would take most of the time.
-    place = np.round(uv.clip(-1e4, 1e4) / 1e-5).astype(np.int64) @ [1 << 32, 1]
-    place = np.unique(place, return_inverse=True)[1]
+    steps = np.round(uv.clip(-1e4, 1e4) / 1e-5).astype(np.int64)
+    place = np.unique(steps @ [1 << 32, 1], return_inverse=True)[1]
     key = vertex.astype(np.int64) * (int(place.max()) + 1) + place
     corner = np.unique(key, return_inverse=True)[1]
     faces = len(mesh.polygons)
