@@ -28,6 +28,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from backend.starter.colour_start import colour_start
 from backend.starter.vocabulary import make_tokenizer
 
 __all__ = ["CONTROLNETS", "STARTER", "TINY", "Architecture", "Components", "build", "save"]
@@ -207,6 +208,7 @@ def _controlnet(a: Architecture) -> ControlNetModel:
         **_conditions(a),
     )
     controlnet.controlnet_cond_embedding.conv_out.reset_parameters()
+    colour_start(controlnet)
     for convolution in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
         nn.init.orthogonal_(convolution.weight, gain=_CONTROL_GAIN)
     return controlnet

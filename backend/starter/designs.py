@@ -76,7 +76,7 @@ def load_icons(sets: Sequence[Path]) -> list[Icon]:
         try:
             content = json.loads(path.read_text("utf-8"))
             entries, size = content["icons"], content.get("width", 16)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path} is no Iconify icon set ({error}).",
                 "Install @iconify-json/fluent-emoji-flat and @iconify-json/noto with npm.",

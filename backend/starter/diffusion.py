@@ -20,7 +20,7 @@ TRAINED = ("unet", "text_encoder", "text_encoder_2", *CONTROLNETS)
 
 # Share of batches with no control, canny, tile, both. The scales are those of use (the paper,
 # section 4: 0.5 and 0.5), so that the sum of both means what it meant in training.
-_CONTROLS = (0.12, 0.13, 0.35, 0.4)
+_CONTROLS = (0.06, 0.08, 0.36, 0.5)
 _FLAT_SHARE = 0.25
 _NO_WORDS, _NO_SUBJECT = 0.1, 0.3
 _SNR_LIMIT = 5.0

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 __all__ = ["Budget", "Report", "fit"]
 
 _WARM_UP = 100  # steps
-_SAVE_EVERY = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,8 @@ def fit(
     seed: int,
     rate: float = 1e-3,
     average: float = 0.999,
-    cool_down: float = 0.3,
+    cool_down: float = 0.35,
+    every: float = 60.0,
 ) -> Iterator[Report]:
     """Train modules together until the budget is spent, or go on from the checkpoint.
 
@@ -62,11 +62,12 @@ def fit(
         modules: what is trained, by name.
         loss: draws a batch with the given generator and returns its loss.
         budget: when to stop.
-        checkpoint: file written about every minute and at the end.
+        checkpoint: file written now and then and at the end.
         seed: of the generator that `loss` gets; two runs with equal steps give equal weights.
         rate: AdamW's highest learning rate.
         average: how slowly the moving average follows (fewer steps average over fewer).
         cool_down: last part of the budget over which the rate falls.
+        every: seconds between checkpoints.
     """
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=1e-2)
@@ -108,7 +109,7 @@ def fit(
         optimiser.zero_grad(set_to_none=True)
         step += 1
         _follow(mean, modules, min(average, step / (step + 10)))
-        if time.monotonic() - saved > _SAVE_EVERY:
+        if time.monotonic() - saved > every:
             save()
             saved = time.monotonic()
         yield Report(step, seconds(), float(value.detach()), spent)

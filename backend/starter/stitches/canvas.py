@@ -146,7 +146,8 @@ def _edge_distance(labels: Labels) -> Grid:
     border = np.zeros(labels.shape, np.uint8)
     border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     border[1:] |= labels[1:] != labels[:-1]
-    return np.asarray(cv2.distanceTransform(1 - border, cv2.DIST_L2, 3), np.float32)
+    far = float(max(labels.shape))  # without any border the transform is infinite
+    return np.minimum(cv2.distanceTransform(1 - border, cv2.DIST_L2, 3), far).astype(np.float32)
 
 
 def _narrow_angle(mask: npt.NDArray[np.bool_]) -> float:

@@ -1,0 +1,198 @@
+"""Makes the starter model: `python -m backend.starter data|autoencoder|unet|controlnets|…`.
+
+    npm install @iconify-json/fluent-emoji-flat @iconify-json/noto
+    python -m backend.starter data --run RUN --icons node_modules/@iconify-json/*/icons.json
+    python -m backend.starter autoencoder --run RUN --minutes 13
+    python -m backend.starter unet --run RUN --minutes 34
+    python -m backend.starter samples --run RUN --icons … --out samples.png
+    python -m backend.starter export --run RUN --out backend/models/starter
+
+Every training goes on where it was left if called again; `--device cuda` trains on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from backend.errors import StitchworkError
+from backend.starter.architecture import CONTROLNETS, Components
+from backend.starter.autoencoder import autoencoder_loss
+from backend.starter.data import TRIGGER, make_corpus, stream
+from backend.starter.designs import load_icons
+from backend.starter.diffusion import TRAINED, diffusion_loss
+from backend.starter.latents import LatentCorpus, make_latents
+from backend.starter.runs import Run
+from backend.starter.samples import redraw, sheet, survey
+from backend.starter.training import Budget, Report, fit
+
+__all__ = ["main"]
+
+_SAY_EVERY = 50  # steps
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 1 a user's error, 130 interrupted)."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.work(Run(options.run), options)
+    except StitchworkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; call again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _data(run: Run, options: argparse.Namespace) -> None:
+    icons = load_icons(options.icons)
+    for done in make_corpus(icons, run.corpus, options.count, options.seed):
+        if done % 100 == 0 or done == options.count:
+            print(f"{done} of {options.count} pairs", flush=True)
+
+
+def _autoencoder(run: Run, options: argparse.Namespace) -> None:
+    corpus = run.open_corpus()
+    parts = _placed(run.fresh(options.seed), ("vae",), options.device)
+    loss = autoencoder_loss(parts["vae"], corpus, batch=options.batch or 5, device=options.device)
+    _train(run, "autoencoder", parts, ("vae",), loss, options, rate=6e-4, average=0.995)
+
+
+def _unet(run: Run, options: argparse.Namespace) -> None:
+    parts = run.trained(options.seed, until="autoencoder")
+    _train_denoiser(run, "unet", parts, TRAINED, options)
+
+
+def _controlnets(run: Run, options: argparse.Namespace) -> None:
+    parts = run.trained(options.seed, until="unet")
+    for name in TRAINED:
+        parts[name].requires_grad_(name in CONTROLNETS)
+    _train_denoiser(run, "controlnets", parts, CONTROLNETS, options)
+
+
+def _train_denoiser(
+    run: Run, name: str, parts: Components, trained: tuple[str, ...], options: argparse.Namespace
+) -> None:
+    _placed(parts, ("vae", *TRAINED), options.device)
+    for done in make_latents(parts["vae"], run.open_corpus(), run.latents):
+        if done % 400 == 0:
+            print(f"{done} pairs encoded", flush=True)
+    corpus = LatentCorpus.load(run.latents)
+    loss = diffusion_loss(parts, corpus, batch=options.batch or 16, device=options.device)
+    _train(run, name, parts, trained, loss, options, rate=1e-3, average=0.998)
+
+
+def _train(
+    run: Run,
+    name: str,
+    parts: Components,
+    trained: tuple[str, ...],
+    loss: Callable[[torch.Generator], Tensor],
+    options: argparse.Namespace,
+    *,
+    rate: float,
+    average: float,
+) -> None:
+    reports = fit(
+        {part: parts[part] for part in trained},
+        loss,
+        Budget(options.steps, options.minutes),
+        run.checkpoint(name),
+        seed=options.seed,
+        rate=options.rate or rate,
+        average=average,
+    )
+    _tell(name, reports)
+
+
+def _tell(name: str, reports: Iterator[Report]) -> None:
+    recent: list[float] = []
+    for report in reports:
+        recent.append(report.loss)
+        if report.step % _SAY_EVERY == 0:
+            mean = sum(recent) / len(recent)
+            left = report.seconds * (1 - report.spent) / max(report.spent, 1e-6)
+            print(
+                f"{name}: step {report.step}, loss {mean:.4f}, about {left / 60:.0f} min left",
+                flush=True,
+            )
+            recent.clear()
+
+
+def _samples(run: Run, options: argparse.Namespace) -> None:
+    parts = run.trained(options.seed)
+    parts["vae"].register_to_config(scaling_factor=LatentCorpus.load(run.latents).scale)
+    icons = load_icons(options.icons)
+    unseen = [s for _, s in zip(range(options.count), stream(icons, options.seed, held_out=True))]
+    rows = []
+    for sample in unseen:
+        flat = sample.flat.astype("float32") / 255
+        subject = sample.flat_caption.removesuffix(", flat design")
+        families = ("satin", "knit", "bead", "terry")
+        words = [subject, *(f"{subject}, {name} embroidery" for name in families)]
+        rows.append([flat, *redraw(parts, flat, [*words, f"{subject} {TRIGGER}"])])
+    sheet(rows, options.out)
+    for name, decibels in survey(parts, unseen).items():
+        print(f"autoencoder, {name}: {decibels:.1f} dB")
+    print(f"{options.out}: design, {', '.join(['no textile', *families, TRIGGER])}")
+
+
+def _export(run: Run, options: argparse.Namespace) -> None:
+    size = run.export(options.out, options.seed)
+    print(f"{options.out}: {size / 2**20:.1f} MiB of weights")
+
+
+def _placed(parts: Components, names: tuple[str, ...], device: str) -> Components:
+    for name in names:
+        parts[name].to(device, memory_format=torch.channels_last)
+    return parts
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m backend.starter",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True)
+
+    def add(name: str, work: Callable[..., None], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--run", type=Path, required=True, help="folder of this training run")
+        command.add_argument("--seed", type=int, default=0, help="of everything random")
+        command.set_defaults(work=work)
+        return command
+
+    def add_training(name: str, work: Callable[..., None], text: str) -> None:
+        command = add(name, work, text)
+        command.add_argument("--minutes", type=float, help="time to spend, earlier calls included")
+        command.add_argument("--steps", type=int, help="steps to do, earlier calls included")
+        command.add_argument("--batch", type=int, help="samples a step")
+        command.add_argument("--rate", type=float, help="highest learning rate")
+        command.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
+
+    data = add("data", _data, "render the training pictures")
+    data.add_argument("--count", type=int, default=3000, help="pairs of design and textile")
+    add_training("autoencoder", _autoencoder, "train the autoencoder")
+    add_training("unet", _unet, "train UNet, text encoders and ControlNets together")
+    add_training("controlnets", _controlnets, "go on with the ControlNets alone")
+    samples = add("samples", _samples, "draw unseen designs as textiles and measure")
+    samples.add_argument("--count", type=int, default=5, help="designs")
+    samples.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture")
+    for command in (data, samples):
+        command.add_argument(
+            "--icons", type=Path, nargs="+", required=True, help="icons.json files"
+        )
+    export = add("export", _export, "write the model in half precision, as shipped")
+    export.add_argument("--out", type=Path, required=True, help="folder of the model")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
