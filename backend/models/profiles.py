@@ -310,7 +310,9 @@ _STARTER = Profile(
     complementary=ComplementarySettings(
         source="drawn", count=6, steps=12, guidance=1.0, strength=0.9, batch=3
     ),
-    inference=InferenceSettings(steps=20, guidance=1.0, start="preview", routing=True),
+    inference=InferenceSettings(
+        steps=20, guidance=1.0, start="preview", preview_strength=0.2, routing=True
+    ),
 )
 
 _SDXL = Profile(
