@@ -52,17 +52,30 @@ def find(operator: str) -> Iterator[None]:
     """
     window, area, region = view()
     for share in (0.45, 0.8, 0.93):
+        x = region.x + int(region.width * share)
         for y in range(region.y + region.height - 8, region.y + 4, -13):
-            x = region.x + int(region.width * share)
             window.cursor_warp(x, y)
             yield
-            bpy.context.window_manager.clipboard = ""
-            with bpy.context.temp_override(window=window, area=area, region=region):
-                if bpy.ops.ui.copy_python_command_button.poll():
-                    bpy.ops.ui.copy_python_command_button()
-            if bpy.context.window_manager.clipboard.startswith(f"bpy.ops.{operator}("):
-                return x, y
+            if not hovers(operator):
+                continue
+            # On a slow machine the highlight trails the mouse by some rows.
+            for behind in (0, 13, 26, 39, 52):
+                window.cursor_warp(x, y + behind)
+                for _ in range(12):
+                    yield
+                if hovers(operator):
+                    return x, y + behind
     return None
+
+
+def hovers(operator: str) -> bool:
+    """Whether the mouse is over the operator's button, as Blender has noticed."""
+    window, area, region = view()
+    bpy.context.window_manager.clipboard = ""
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        if bpy.ops.ui.copy_python_command_button.poll():
+            bpy.ops.ui.copy_python_command_button()
+    return bool(bpy.context.window_manager.clipboard.startswith(f"bpy.ops.{operator}("))
 
 
 steps: list[Iterator[None]] = []
