@@ -43,6 +43,7 @@ def apply_patch(obj: bpy.types.Object, patch: Any, image_path: Path | str) -> bp
             f"The mesh of '{obj.name}' has no material slot and is linked from another file.",
             "Make the mesh local: Object ▸ Relations ▸ Make Local.",
         )
+    _part_from_twins(obj)
     slots = _slots_in(obj, layer, tuple(patch.rect))
     rgba = _covering(Path(image_path), patch)
 
@@ -137,6 +138,8 @@ def revert(obj: bpy.types.Object, patch: Any = None) -> bool:
     garment = obj.stitchwork
     chosen = list(garment.patches) if patch is None else [patch]
     applied = [each for each in chosen if each.applied]
+    if applied:
+        _part_from_twins(obj)
     for each in applied:
         group, image = each.group, each.image
         if group is not None:
@@ -145,11 +148,29 @@ def revert(obj: bpy.types.Object, patch: Any = None) -> bool:
                     material.remove(note.copy, group)
         each.group, each.image, each.applied = None, None, False
         for collection, data in ((bpy.data.node_groups, group), (bpy.data.images, image)):
-            if data is not None and data.users == 0:
+            if data is not None and _unused(data):
                 collection.remove(data)
     if not any(each.applied for each in garment.patches):
         _restore_slots(obj)
     return bool(applied)
+
+
+def _unused(data: bpy.types.ID) -> bool:
+    """Whether nothing holds the data; Blender 4.2's own count of users is not to be trusted."""
+    return not bpy.data.user_map(subset={data})[data]
+
+
+def _part_from_twins(obj: bpy.types.Object) -> None:
+    """Give a duplicated garment, which shows the same embroidered materials, its own."""
+    for note in obj.stitchwork.originals:
+        slot = obj.material_slots[note.index] if note.index < len(obj.material_slots) else None
+        shared = note.copy is not None and any(
+            other != obj and any(each.material == note.copy for each in other.material_slots)
+            for other in bpy.data.objects
+        )
+        if shared and slot is not None and slot.material == note.copy:
+            note.copy = note.copy.copy()
+            slot.material = note.copy
 
 
 def _restore_slots(obj: bpy.types.Object) -> None:
@@ -164,7 +185,7 @@ def _restore_slots(obj: bpy.types.Object) -> None:
             if note.added and len(obj.data.materials) == 1:
                 _remove_only_slot(obj.data)
         note.copy = None
-        if copy is not None and copy.users == 0:
+        if copy is not None and _unused(copy):
             bpy.data.materials.remove(copy)
     garment.originals.clear()
 

@@ -164,6 +164,21 @@ def test_shared_material_and_shared_mesh_do_not_leak(green: Path) -> None:
         assert np.abs(colour(other) - print_on_cloth(64)[..., :3]).max() <= 1
 
 
+def test_reverting_a_duplicate_leaves_the_first_embroidered(green: Path) -> None:
+    obj = cloth([material("a", print_on_cloth(64))])
+    apply.apply_patch(obj, patch_at(obj), green)
+    twin = obj.copy()
+    bpy.context.scene.collection.objects.link(twin)
+    bpy.context.view_layer.update()
+    shown = colour(obj)
+    apply.revert(twin)
+    assert (colour(obj) == shown).all()
+    assert np.abs(colour(twin) - print_on_cloth(64)[..., :3]).max() <= 1
+    apply.revert(obj)
+    assert not bpy.data.node_groups
+    assert [each.name for each in bpy.data.materials] == ["a"]
+
+
 def test_toggle_shows_before_and_after(green: Path) -> None:
     obj = cloth([material("a", print_on_cloth(64))])
     before = colour(obj)
