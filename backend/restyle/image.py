@@ -115,34 +115,29 @@ def restyle(
     start = design
     if settings.from_preview:
         start = synthesise(style.reference, style.design, style.mask, design, cover, seed=job.seed)
-        yield meter.tick("preparing")
-    if timesteps:
-        side = models.profile.window
-        plane = autoencode.pad(start, side, models.factor)
-        latents = yield from counted(autoencode.encode(models, plane, grid), meter, "encoding")
-        conditions = Conditions(
-            models, autoencode.pad(design, side, models.factor), grid, settings.kind
+    yield meter.tick("preparing")
+    side = models.profile.window
+    plane = autoencode.pad(start, side, models.factor)
+    latents = yield from counted(autoencode.encode(models, plane, grid), meter, "encoding")
+    conditions = Conditions(
+        models, autoencode.pad(design, side, models.factor), grid, settings.kind
+    )
+    noise = noise_field(job.seed, *latents.shape)
+    lost: NDArray[np.float32] | float = 0.0
+    if settings.from_preview:
+        # The autoencoder smears fine thread; what it loses of the preview is given back below.
+        same = yield from counted(autoencode.decode(models, latents, grid), meter, "encoding")
+        lost = (1.0 - settings.strength) * (plane - same)
+    latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
+    words = make_words(models, style, models.profile.prompts(), settings.guidance)
+    with with_style(models, dict(style.weights), strength=job.style_strength):
+        latents = yield from counted(
+            denoise(models, latents, grid, begin, timesteps, words, settings.guidance, conditions),
+            meter,
+            "embroidering",
         )
-        noise = noise_field(job.seed, *latents.shape)
-        lost: NDArray[np.float32] | float = 0.0
-        if settings.from_preview:
-            # The autoencoder smears fine thread; what it loses of the preview is given back below.
-            same = yield from counted(autoencode.decode(models, latents, grid), meter, "encoding")
-            lost = (1.0 - settings.strength) * (plane - same)
-        latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
-        words = make_words(models, style, models.profile.prompts(), settings.guidance)
-        with with_style(models, dict(style.weights), strength=job.style_strength):
-            latents = yield from counted(
-                denoise(
-                    models, latents, grid, begin, timesteps, words, settings.guidance, conditions
-                ),
-                meter,
-                "embroidering",
-            )
-        plane = yield from counted(autoencode.decode(models, latents, grid), meter, "decoding")
-        result = np.clip(plane + lost, 0.0, 1.0)[:height, :width]
-    else:
-        result = start
+    plane = yield from counted(autoencode.decode(models, latents, grid), meter, "decoding")
+    result = np.clip(plane + lost, 0.0, 1.0)[:height, :width]
     if settings.kind.colour_correction:
         result = in_strips(result, start, COARSE * models.profile.window, inside)
     blended = rgba.copy()
@@ -171,11 +166,12 @@ def _schedule(
 ) -> tuple[DDIMScheduler, list[int], Meter]:
     """Scheduler, the timesteps that `strength` leaves to do, and the plan of progress."""
     scheduler = make_scheduler(models, settings.steps)
-    todo = min(settings.steps, int(settings.steps * settings.strength))
+    # At least one, so that the trained style always has its say.
+    todo = min(settings.steps, max(1, int(settings.steps * settings.strength)))
     timesteps = [int(t) for t in scheduler.timesteps[settings.steps - todo :]]
     calls = -(-len(grid.spots) // batch_size(models)) * len(timesteps)
     passes = 2.0 if settings.guidance > 1.0 else 1.0
-    codes = len(grid.spots) if timesteps else 0
+    codes = len(grid.spots)
     stages = [
         Stage("preparing", 1, 4.0 if settings.from_preview else 0.1),
         Stage("encoding", 2 * codes if settings.from_preview else codes, 0.2),
