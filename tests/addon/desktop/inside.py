@@ -50,7 +50,7 @@ def find(operator: str) -> Iterator[None]:
     Returns:
         its place in the window, from the lower left, or None.
     """
-    window, area, region = view()
+    window, _, region = view()
     for share in (0.45, 0.8, 0.93):
         x = region.x + int(region.width * share)
         for y in range(region.y + region.height - 8, region.y + 4, -13):
