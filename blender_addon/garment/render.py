@@ -144,8 +144,17 @@ def _studio(
             obj.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
         )
         made.append((bpy.data.meshes, mesh))
+        # What the object's own slots hold, embroidered materials among it, is not in the mesh.
+        for index, slot in enumerate(obj.material_slots):
+            if index < len(mesh.materials):
+                mesh.materials[index] = slot.material
+            else:
+                mesh.materials.append(slot.material)
         model = bpy.data.objects.new(_NAME, mesh)
         made.append((bpy.data.objects, model))
+        for own, slot in zip(model.material_slots, obj.material_slots):
+            # Embroidery hangs on the object's slots; the mesh keeps the owner's materials.
+            own.link, own.material = "OBJECT", slot.material
         model.matrix_world = obj.matrix_world
         scene = bpy.data.scenes.new(_NAME)
         made.append((bpy.data.scenes, scene))
