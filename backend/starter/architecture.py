@@ -157,7 +157,7 @@ def save(components: Mapping[str, Any], folder: Path, *, half: bool = False) -> 
         folder: made if missing; the ControlNets go into subfolders of their names.
         half: store the weights in half precision.
     """
-    parts = {
+    parts: Components = {
         name: _half(part) if half and isinstance(part, nn.Module) else part
         for name, part in components.items()
     }
@@ -167,7 +167,9 @@ def save(components: Mapping[str, Any], folder: Path, *, half: bool = False) -> 
 
 
 def _half(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).to(torch.float16)
+    half: nn.Module = copy.deepcopy(module)
+    half.to(torch.float16)
+    return half
 
 
 def _unet(a: Architecture) -> UNet2DConditionModel:

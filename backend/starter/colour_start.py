@@ -7,6 +7,8 @@ halving: silu(f) - silu(-f) = f carries them through the activations.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import ControlNetModel
 from torch import nn
@@ -19,7 +21,7 @@ _PAIR = 3  # channels c and c + 3 are f and -f
 @torch.no_grad()
 def colour_start(controlnet: ControlNetModel) -> None:
     """Set the first six channels of each convolution that reads the picture, in place."""
-    embedding = controlnet.controlnet_cond_embedding
+    embedding: Any = controlnet.controlnet_cond_embedding
     _carry(embedding.conv_in, first=True)
     for convolution in embedding.blocks:
         _carry(convolution)
@@ -32,7 +34,7 @@ def colour_start(controlnet: ControlNetModel) -> None:
     out.weight[:, _PAIR : 2 * _PAIR, 1, 1] = -mix
 
 
-def _carry(convolution: nn.Conv2d, *, first: bool = False) -> None:
+def _carry(convolution: Any, *, first: bool = False) -> None:
     convolution.weight[: 2 * _PAIR] = 0
     convolution.bias[: 2 * _PAIR] = 0
     # The mean of a 2 × 2 cell where the picture is halved, else the pixel itself.

@@ -107,10 +107,10 @@ def draw_design(size: int, rng: np.random.Generator) -> Design:
     kind = str(rng.choice(KINDS))
     names = rng.choice(list(_COLOURS), int(rng.integers(3, 6)), replace=False)
     colours = np.array([_COLOURS[name] for name in names]) + rng.normal(0, 0.05, (len(names), 3))
-    colours = np.clip(colours, 0, 1).astype(np.float32)
-    rgba = draw(kind, colours, size, rng)
+    palette = np.clip(colours, 0, 1).astype(np.float32)
+    rgba = draw(kind, palette, size, rng)
     rgba[..., :3] *= rgba[..., 3:]
-    return _on_ground(rgba, colours[0], f"{names[1]} {kind}", kind)
+    return _on_ground(rgba, palette[0], f"{names[1]} {kind}", kind)
 
 
 def _ground(rng: np.random.Generator) -> npt.NDArray[np.float32]:

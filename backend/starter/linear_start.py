@@ -12,6 +12,8 @@ keep its scale from depending on the picture.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -45,7 +47,7 @@ def linear_start(vae: AutoencoderKL, patches: npt.NDArray[np.float32]) -> None:
     _decoder(vae, colours, patches.mean((0, 2, 3)))
 
 
-def _pass_on(convolution: nn.Conv2d, channels: int) -> None:
+def _pass_on(convolution: Any, channels: int) -> None:
     """Make the first `channels` outputs copies of the first `channels` inputs."""
     middle = convolution.kernel_size[0] // 2
     convolution.weight[:channels] = 0
@@ -127,7 +129,7 @@ def _encoder(
         _pass_on(convolution, convolution.out_channels)
 
 
-def _set_halving(convolution: nn.Conv2d, channels: range | tuple[int, ...]) -> None:
+def _set_halving(convolution: Any, channels: range | tuple[int, ...]) -> None:
     bands = torch.tensor(_HAAR, dtype=torch.float32)
     rows = [(c, band) for c in channels for band in bands]
     if len(channels) > 3:
@@ -138,7 +140,7 @@ def _set_halving(convolution: nn.Conv2d, channels: range | tuple[int, ...]) -> N
         convolution.weight[row, channel, :2, :2] = band
 
 
-def _linear_end(part: nn.Module, group: int, constants: int) -> None:
+def _linear_end(part: Any, group: int, constants: int) -> None:
     """Let the last normalisation pass its first group on unscaled."""
     part.conv_norm_out.weight[:group] = _CONSTANT * (constants / group) ** 0.5
     part.conv_norm_out.bias[:group] = 0

@@ -26,7 +26,7 @@ Picture = npt.NDArray[np.float32]
 @torch.no_grad()
 def redraw(
     parts: Components,
-    flat: Picture,
+    flat: npt.NDArray[np.floating],
     captions: Sequence[str],
     *,
     strength: float = 1.0,
@@ -142,5 +142,5 @@ def sheet(rows: Sequence[Sequence[npt.NDArray[Any]]], path: Path) -> None:
     write_png(path, np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0))
 
 
-def _to_torch(picture: Picture) -> Tensor:
+def _to_torch(picture: npt.NDArray[np.floating]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()

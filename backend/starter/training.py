@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def fit(
     average: float = 0.999,
     cool_down: float = 0.35,
     every: float = 60.0,
-) -> Iterator[Report]:
+) -> Generator[Report, None, None]:
     """Train modules together until the budget is spent, or go on from the checkpoint.
 
     The rate rises over the first steps, stays, and falls to zero over the last part of the

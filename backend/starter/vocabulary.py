@@ -32,16 +32,17 @@ def make_tokenizer(size: int, length: int) -> CLIPTokenizer:
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=size - len(alphabet) - 2,
+        vocab_size=size - 2,
         initial_alphabet=alphabet,
         end_of_word_suffix="</w>",
+        # Named here, they get their numbers in this order; else in that of a hash table, which
+        # differs from run to run and decides ties between merges.
+        special_tokens=[byte + "</w>" for byte in alphabet],
         show_progress=False,
     )
     trained.train_from_iterator(words(), trainer)
     known = sorted(trained.get_vocab().items(), key=lambda item: item[1])
-    entries = [token for token, _ in known]
-    entries += [byte + "</w>" for byte in alphabet if byte + "</w>" not in trained.get_vocab()]
-    entries += [_START, _END]
+    entries = [*(token for token, _ in known), _START, _END]
     return CLIPTokenizer(
         vocab={token: index for index, token in enumerate(entries)},
         merges=_merges(trained),

@@ -10,6 +10,7 @@ from diffusers import ControlNetModel, StableDiffusionXLPipeline
 
 import backend
 from backend.starter.architecture import CONTROLNETS, TINY, build
+from backend.starter.vocabulary import make_tokenizer
 
 SHIPPED = Path(backend.__file__).parent / "models" / "starter"
 BLOCKS = {
@@ -49,6 +50,12 @@ def test_tokenizer_tells_textiles_and_trigger_apart() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
+def test_vocabulary_is_the_same_every_time() -> None:
+    one, two = (make_tokenizer(2000, 48).get_vocab() for _ in range(2))
+    assert one == two
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers
 def test_diffusers_loads_what_is_saved(tiny_model: Path) -> None:
     pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_model)
     assert _attention_blocks(pipeline.unet) == BLOCKS
@@ -67,7 +74,7 @@ def test_shipped_weights_are_small_half_precision_and_complete() -> None:
     files = list(SHIPPED.rglob("*.safetensors"))
     assert sum(path.stat().st_size for path in files) <= 96 * 2**20
     assert not list(SHIPPED.rglob("*.bin"))
-    pipeline = StableDiffusionXLPipeline.from_pretrained(SHIPPED, torch_dtype=torch.float16)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(SHIPPED, dtype=torch.float16)
     assert _attention_blocks(pipeline.unet) == BLOCKS
     assert pipeline.vae.config.scaling_factor != 1.0
     for name in CONTROLNETS:

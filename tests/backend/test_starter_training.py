@@ -46,7 +46,8 @@ def _train(folder: Path, latents: LatentCorpus, *steps: int) -> dict[str, Any]:
         reports = list(fit(modules, loss, Budget(steps=until), folder / "unet.pt", seed=5))
         assert all(np.isfinite(report.loss) for report in reports)
         assert reports[-1].step == until
-    return torch.load(folder / "unet.pt", weights_only=True)
+    state: dict[str, Any] = torch.load(folder / "unet.pt", weights_only=True)
+    return state
 
 
 def test_latents_hold_scale_edges_and_blur(corpus: Corpus, latents: LatentCorpus) -> None:
@@ -101,29 +102,34 @@ def test_every_trained_part_gets_gradients(latents: LatentCorpus) -> None:
     loss = diffusion_loss(parts, latents, batch=4)
     generator = torch.Generator().manual_seed(1)
     for _ in range(8):  # which ControlNets take part is drawn anew each time
-        loss(generator).backward()
+        torch.autograd.backward(loss(generator))
     for name in TRAINED:
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in parts[name].parameters())
 
 
 def test_autoencoder_learns(corpus: Corpus, tmp_path: Path) -> None:
     vae = build(TINY, 0)["vae"]
+    before = _quality(vae, corpus)
     loss = autoencoder_loss(vae, corpus, batch=4, crop=32)
     reports = list(
-        fit({"vae": vae}, loss, Budget(steps=40), tmp_path / "vae.pt", seed=0, rate=3e-3)
+        fit({"vae": vae}, loss, Budget(steps=120), tmp_path / "vae.pt", seed=0, rate=5e-3)
     )
-    losses = [report.loss for report in reports]
-    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
+    assert all(np.isfinite(report.loss) for report in reports)
+    assert _quality(vae, corpus) > before + 1
+
+
+def _quality(vae: Any, corpus: Corpus) -> float:
+    pictures = torch.from_numpy(np.array(corpus.flats)).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        decoded = vae.decode(vae.encode(pictures * 2 - 1).latent_dist.mode()).sample / 2 + 0.5
+    return float(psnr(decoded, pictures).mean())
 
 
 def test_linear_start_is_a_codec_from_the_first_step(corpus: Corpus) -> None:
     """Patches of one colour come back in that colour before any training."""
     vae = build(STARTER, 0)["vae"]
     linear_start(vae, patches_of(corpus, pictures=8))
-    pictures = torch.from_numpy(np.array(corpus.flats)).permute(0, 3, 1, 2).float() / 255
-    with torch.no_grad():
-        decoded = vae.decode(vae.encode(pictures * 2 - 1).latent_dist.mode()).sample / 2 + 0.5
-    assert psnr(decoded, pictures).mean() > 18
+    assert _quality(vae, corpus) > 18
 
 
 def test_random_textures_differ_and_stay_in_range() -> None:

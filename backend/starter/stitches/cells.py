@@ -56,7 +56,7 @@ def chain(canvas: Canvas) -> Relief:
     narrow = 0.34 + 0.12 * a
     ring = np.sqrt((b / narrow) ** 2 + (a / 0.6) ** 2)
     height = np.sqrt(np.maximum(0, 1 - ((ring - 0.78) / 0.34) ** 2))
-    angle = canvas.angle + np.sign(b) * 0.5 * a
+    angle = np.asarray(canvas.angle + np.sign(b) * 0.5 * a, np.float32)
     return _relief(canvas, i, j, height, angle, (-0.6 * a * long, -0.6 * b * wide), gloss=0.4)
 
 
@@ -181,6 +181,7 @@ def french_knots(canvas: Canvas) -> Relief:
         r = np.sqrt(a * a + b * b) / radius
         turn = np.arctan2(b, a)
         wound = 0.16 * np.sin(2 * turn + 7.0 * r + 6.28 * pick)
-        return np.sqrt(np.maximum(0, 1 - r * r)) * (1 + wound), turn + np.pi / 2
+        dome = np.sqrt(np.maximum(0, 1 - r * r)) * (1 + wound)
+        return dome.astype(np.float32), (turn + np.pi / 2).astype(np.float32)
 
     return scatter(canvas, 1.75 * radius, 1.6 * radius, 0.35, knot, gloss=0.25)

@@ -189,11 +189,11 @@ def _ground(design: Picture, look: Look, rng: np.random.Generator) -> Picture:
         return design
     terry = look.ground == "terry"
     width = look.width * float(rng.uniform(0.8, 1.1) if terry else rng.uniform(0.35, 0.6))
-    labels = np.zeros(design.shape[:2], np.int32)
+    labels: Labels = np.zeros((design.shape[0], design.shape[1]), np.int32)
     canvas = lay_out(labels, max(width, 2.2), rng)
     if not terry:  # cloth hangs straight
         y, x = (g.astype(np.float32) for g in np.mgrid[: labels.shape[0], : labels.shape[1]])
-        canvas.along, canvas.across, canvas.angle = x, y, np.zeros_like(x)
+        canvas.angle = np.zeros(canvas.shape, np.float32)
         bend = smooth_noise(rng, canvas.shape, 60)
         canvas.along, canvas.across = x + 2 * bend, y + 2 * bend[::-1]
     relief = cells.terry(canvas) if terry else cells.weave(canvas)
