@@ -37,7 +37,7 @@ def _shaken(models: Models, blocks: tuple[str, ...] = BLOCKS, seed: int = 1) -> 
     adapter = Adapter(models, blocks, rank=2, seed=seed)
     generator = torch.Generator().manual_seed(9)
     for parameter in adapter.parameters:
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.05
     return adapter
 
 
