@@ -16,7 +16,7 @@ _SAME_COLOUR = 12.0
 _LEAST_DIFFERENCE = 9.0
 _CELL = np.array([8.0, 6.0, 6.0])
 # A ground that covers less of its island is one colour of an all-over print.
-_LEAST_GROUND = 0.3
+_LEAST_GROUND = 0.4
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ _HELPER = "Stitchwork"
 # Rayon and polyester thread: no metal, a soft gloss.
 _ROUGHNESS = 0.45
 _SHEEN = 0.15
+# A fifth is left, since normal maps hold folds beside the weave.
+_WEAVE_HIDDEN = 0.8
 # Group sockets: name, type, and the value of thread (None: made from the picture).
 _SOCKETS = (
     ("Base Color", "NodeSocketColor", None),
@@ -135,8 +137,26 @@ def _relief(
     bump.inputs["Strength"].default_value = look.relief
     bump.inputs["Distance"].default_value = look.height
     _link(tree, height.outputs[0], bump.inputs["Height"])
-    _link(tree, given.outputs["Normal"], bump.inputs["Normal"])
+    _link(tree, _under_thread(tree, given, coverage), bump.inputs["Normal"])
     _link(tree, bump.outputs[0], result.inputs["Normal"])
+
+
+def _under_thread(
+    tree: bpy.types.NodeTree, given: bpy.types.Node, coverage: bpy.types.Node
+) -> bpy.types.NodeSocket:
+    """The cloth's normal with its weave smoothed away where thread covers it."""
+    share = tree.nodes.new("ShaderNodeMath")
+    share.operation = "MULTIPLY"
+    share.inputs[1].default_value = _WEAVE_HIDDEN
+    _link(tree, coverage.outputs[0], share.inputs[0])
+    mix = tree.nodes.new("ShaderNodeMix")
+    mix.data_type = "VECTOR"
+    geometry = tree.nodes.new("ShaderNodeNewGeometry")
+    # Of ShaderNodeMix: 0 factor, 4 and 5 vectors, output 1 vector.
+    _link(tree, share.outputs[0], mix.inputs[0])
+    _link(tree, given.outputs["Normal"], mix.inputs[4])
+    _link(tree, geometry.outputs["Normal"], mix.inputs[5])
+    return mix.outputs[1]
 
 
 def copy_material(material: bpy.types.Material | None, name: str) -> bpy.types.Material:

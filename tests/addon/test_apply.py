@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from garments import WHOLE, cloth, fingerprint, material, noise, print_on_cloth
 
-from blender_addon.garment import apply, bake, patches, pixels
+from blender_addon.garment import apply, bake, patches, pixels, render
 from blender_addon.garment.errors import GarmentError
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -177,6 +177,18 @@ def test_reverting_a_duplicate_leaves_the_first_embroidered(green: Path) -> None
     apply.revert(obj)
     assert not bpy.data.node_groups
     assert [each.name for each in bpy.data.materials] == ["a"]
+
+
+def test_a_render_shows_the_embroidery(green: Path, tmp_path: Path) -> None:
+    obj = cloth([material("a", colour=(0.8, 0.0, 0.0, 1))])
+    patch = patch_at(obj)
+    apply.apply_patch(obj, patch, green)
+    for shown in (True, False):
+        apply.show(obj, shown)
+        path = tmp_path / "near.png"
+        render.render_garment(obj, path, view="closeup", size=32, samples=1, threads=1)
+        red, green_ = pixels.read(path)[16, 16, :2].astype(int)
+        assert (green_ > red) == shown
 
 
 def test_toggle_shows_before_and_after(green: Path) -> None:

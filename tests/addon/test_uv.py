@@ -126,7 +126,8 @@ def test_fragments_cover_each_pixel_of_a_quad_once() -> None:
         centre = (weights[..., None] * triangles[triangle]).sum(1)
         assert np.allclose(centre, np.stack([column + 0.5, row + 0.5], 1))
     assert hits.max() == 1
-    area = 0.5 * abs(np.cross(corners[2] - corners[0], corners[3] - corners[1]))
+    (a, b), (c, d) = corners[2] - corners[0], corners[3] - corners[1]
+    area = 0.5 * abs(a * d - b * c)
     assert hits.sum() == pytest.approx(area, abs=12)
 
 
