@@ -278,7 +278,7 @@ class STITCHWORK_PT_style(_Sidebar, bpy.types.Panel):
         else:
             layout.menu("STITCHWORK_MT_styles", text="Choose a Trained Style", icon="BRUSH_DATA")
         if not _job(layout, "Training"):
-            row = layout.row(align=True)
+            row = layout.split(factor=0.64, align=True)
             row.scale_y = 1.2
             row.operator("stitchwork.train", text="Train from Photo", icon="SHADERFX")
             row.prop(shown, "profile", text="")

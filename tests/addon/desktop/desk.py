@@ -124,7 +124,7 @@ class Desk:
         assert place, f"the sidebar has no button for {operator}"
         x, y = place[0], SIZE[1] - 1 - place[1]
         # A slow machine draws between these; a button must have seen the mouse before the press.
-        self.x("mousemove", str(x + 3), str(y), "sleep", "0.4", "mousemove", str(x), str(y))
+        self.x("mousemove", str(x), str(y + 2), "sleep", "0.4", "mousemove", str(x), str(y))
         self.x("sleep", "0.4", "mousedown", "1", "sleep", "0.2", "mouseup", "1", "sleep", "0.4")
         self.x("mousemove", str(SIZE[0] // 3), str(SIZE[1] // 2))
 
