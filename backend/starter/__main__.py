@@ -84,7 +84,13 @@ def _train_denoiser(
         if done % 400 == 0:
             print(f"{done} pairs encoded", flush=True)
     corpus = LatentCorpus.load(run.latents)
-    loss = diffusion_loss(parts, corpus, batch=options.batch or 16, device=options.device)
+    loss = diffusion_loss(
+        parts,
+        corpus,
+        batch=options.batch or 16,
+        device=options.device,
+        controlled=trained == CONTROLNETS,
+    )
     _train(run, name, parts, trained, loss, options, rate=1e-3, average=0.998)
 
 

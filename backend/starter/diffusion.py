@@ -73,6 +73,7 @@ def diffusion_loss(
     *,
     batch: int = 16,
     device: str = "cpu",
+    controlled: bool = False,
 ) -> Callable[[torch.Generator], Tensor]:
     """The loss of one random batch, for `training.fit`.
 
@@ -84,7 +85,9 @@ def diffusion_loss(
         corpus: latents and control pictures.
         batch: quarter windows a step; whole windows come a quarter as many.
         device: where the networks are.
+        controlled: leave no batch without a ControlNet (when only they are trained).
     """
+    shares = np.array(_CONTROLS) * [not controlled, 1, 1, 1]
     alphas = parts["scheduler"].alphas_cumprod.to(device)
     window = corpus.tiles.shape[1]
 
@@ -103,7 +106,13 @@ def diffusion_loss(
         with torch.autocast(device.split(":")[0], torch.bfloat16):
             hidden, pooled = encode_text(parts, captions)
             added = {"text_embeds": pooled, "time_ids": size_ids(count, window).to(device)}
-            controls = _controls(parts, noisy, t, hidden, added, edges, tiles, rng)
+            kind = int(rng.choice(len(shares), p=shares / shares.sum()))
+            alone = float(rng.uniform(0.4, 1.0))
+            chosen = {
+                "controlnet_canny": (edges, (0.0, alone, 0.0, 0.5)[kind]),
+                "controlnet_tile": (tiles, (0.0, 0.0, alone, 0.5)[kind]),
+            }
+            controls = _controls(parts, noisy, t, hidden, added, chosen)
             predicted = parts["unet"](
                 noisy, t, encoder_hidden_states=hidden, added_cond_kwargs=added, **controls
             ).sample
@@ -138,17 +147,9 @@ def _controls(
     t: Tensor,
     hidden: Tensor,
     added: dict[str, Tensor],
-    edges: Tensor,
-    tiles: Tensor,
-    rng: np.random.Generator,
+    chosen: Mapping[str, tuple[Tensor, float]],
 ) -> dict[str, Any]:
-    """The ControlNets' contributions to the UNet, of a random choice of the two."""
-    kind = rng.choice(len(_CONTROLS), p=_CONTROLS)
-    alone = float(rng.uniform(0.4, 1.0))
-    chosen = {
-        "controlnet_canny": (edges, (0.0, alone, 0.0, 0.5)[kind]),
-        "controlnet_tile": (tiles, (0.0, 0.0, alone, 0.5)[kind]),
-    }
+    """What the chosen ControlNets, each with its picture and scale, add to the UNet's skips."""
     down: list[Tensor] = []
     middle: Tensor | None = None
     for name, (picture, scale) in chosen.items():

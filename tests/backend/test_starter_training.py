@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend.starter.architecture import STARTER, TINY, build, save
+from backend.starter.architecture import CONTROLNETS, STARTER, TINY, build, save
 from backend.starter.autoencoder import autoencoder_loss, psnr, random_textures
 from backend.starter.data import Corpus
 from backend.starter.diffusion import TRAINED, diffusion_loss
@@ -105,6 +105,15 @@ def test_every_trained_part_gets_gradients(latents: LatentCorpus) -> None:
         torch.autograd.backward(loss(generator))
     for name in TRAINED:
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in parts[name].parameters())
+
+
+def test_controlnets_alone_learn_from_every_batch(latents: LatentCorpus) -> None:
+    parts = build(TINY, 1)
+    for name in TRAINED:
+        parts[name].requires_grad_(name in CONTROLNETS)
+    loss = diffusion_loss(parts, latents, batch=2, controlled=True)
+    generator = torch.Generator().manual_seed(0)
+    assert all(loss(generator).requires_grad for _ in range(30))
 
 
 def test_autoencoder_learns(corpus: Corpus, tmp_path: Path) -> None:
