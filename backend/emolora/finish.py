@@ -80,10 +80,12 @@ def finish(
 
 
 def _preview(job: TrainJob, models: Models, style: Style) -> NDArray[np.float32]:
-    """The reference's design in the new style, by the same path as any other restyling."""
+    """The reference's design in the new style: what was learnt, without the instant preview."""
     opaque = np.ones_like(style.mask)
     rgba = np.dstack([style.design, opaque]).astype(np.float32)
-    request = RestyleJob(style=job.out, input=job.reference, out=job.out, seed=job.seed)
+    request = RestyleJob(
+        style=job.out, input=job.reference, out=job.out, seed=job.seed, start="design"
+    )
     steps = restyle(models, style, rgba, None, request)
     while True:
         try:
