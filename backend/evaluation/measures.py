@@ -40,8 +40,9 @@ Mask = NDArray[np.floating] | NDArray[np.bool_] | None
 
 # Periods in pixels; thread is 4 to 12 px wide at the scales the profiles work at.
 BANDS = ((2.0, 4.0), (4.0, 8.0), (8.0, 16.0), (16.0, 32.0))
-# A Gaussian of this many periods halves the power at that period: √ln 2 / 2π.
-_HALF_POWER = 0.13251
+# A Gaussian of this many periods halves the amplitude at that period: √(2 ln 2) / 2π. So a wave's
+# energy lies mostly in the band between the two cut-offs around its period.
+_HALF_AMPLITUDE = 0.18739
 _PATCH = 64
 _ANGLES = 18
 
@@ -81,8 +82,8 @@ def _lightness(rgb: Image) -> NDArray[np.float32]:
 def _smooth(
     values: NDArray[np.float32], inside: NDArray[np.bool_], period: float
 ) -> NDArray[np.float32]:
-    """Gaussian low-pass with half power at `period` pixels that sees only what is inside."""
-    sigma = _HALF_POWER * period
+    """Gaussian low-pass with half amplitude at `period` pixels that sees only what is inside."""
+    sigma = _HALF_AMPLITUDE * period
     weight = inside.astype(np.float32)
     share = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
     total = cv2.GaussianBlur(values * weight, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)

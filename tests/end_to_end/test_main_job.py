@@ -40,8 +40,8 @@ def test_texture_changes_inside_the_mask_and_the_islands_only(main_job: MainJob)
 def test_stitch_detail_rises_towards_the_reference(main_job: MainJob) -> None:
     before, after = _texture(main_job, "texture_before"), _texture(main_job, "texture_after")
     style = Style.load(main_job.path("style"))
-    reference = files.read_rgba(style.folder / "reference.png")[..., :3]
-    art = files.read_rgba(style.folder / "mask.png")[..., 0]
+    reference = files.read_rgba(main_job.path("style") / "reference.png")[..., :3]
+    art = files.read_rgba(main_job.path("style") / "mask.png")[..., 0]
     mask = _mask(main_job)
     wanted = measures.band_energies(reference, art)
     flat = measures.band_energies(before[..., :3], mask)
@@ -66,7 +66,7 @@ def test_the_style_folder_is_complete(main_job: MainJob) -> None:
     assert style.blocks
     assert style.thread_width_px > 1
     for name in ("pytorch_lora_weights.safetensors", "reference.png", "design.png", "preview.png"):
-        assert (style.folder / name).stat().st_size > 0
+        assert (main_job.path("style") / name).stat().st_size > 0
 
 
 def _fingerprint(blender: Blender, path: Path) -> dict[str, Any]:
