@@ -19,6 +19,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from . import uv
+from .emission import new_material
 from .errors import GarmentError
 
 __all__ = ["CLOSE_UP", "Patch", "render_garment"]
@@ -308,7 +309,8 @@ def _add_lights(
         holder.matrix_world = _pose(frame, _unit(np.array(sun.towards) @ axes), frame.middle)
     world = bpy.data.worlds.new(_NAME)
     made.append((bpy.data.worlds, world))
-    world.use_nodes = True
+    if bpy.app.version < (5, 0):
+        world.use_nodes = True
     sky = world.node_tree.nodes["Background"]
     sky.inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
     sky.inputs["Strength"].default_value = _FILL[view]
@@ -322,9 +324,8 @@ def _add_backdrop(scene: bpy.types.Scene, frame: _Frame, made: list[tuple[Any, A
     mesh.from_pydata(
         [(-half, -half, 0), (half, -half, 0), (half, half, 0), (-half, half, 0)], [], [(0, 1, 2, 3)]
     )
-    material = bpy.data.materials.new(_NAME)
+    material = new_material(_NAME)
     made.append((bpy.data.materials, material))
-    material.use_nodes = True
     shader = material.node_tree.nodes["Principled BSDF"]
     shader.inputs["Base Color"].default_value = (0.62, 0.60, 0.57, 1.0)
     shader.inputs["Roughness"].default_value = 1.0
