@@ -42,7 +42,8 @@ def _banner(scale: float = 1.0) -> bpy.types.Object:
     quarters[4:, :4] = (20, 20, 220, 255)
     quarters[4:, 4:] = (230, 230, 230, 255)
     material = bpy.data.materials.new("banner")
-    material.use_nodes = True
+    if bpy.app.version < (5, 0):
+        material.use_nodes = True
     picture = material.node_tree.nodes.new("ShaderNodeTexImage")
     picture.image = pixels.to_image("banner", quarters)
     shader = material.node_tree.nodes["Principled BSDF"]
