@@ -46,9 +46,10 @@ def test_stitch_detail_rises_towards_the_reference(main_job: MainJob) -> None:
     wanted = measures.band_energies(reference, art)
     flat = measures.band_energies(before[..., :3], mask)
     sewn = measures.band_energies(after[..., :3], mask)
-    finest = max(wanted, key=lambda band: wanted[band])
-    assert abs(sewn[finest] - wanted[finest]) < abs(flat[finest] - wanted[finest])
-    assert sewn[finest] > 2 * flat[finest]
+    # The artwork's own outlines fill the coarser bands; thread is in the finer two.
+    for band in ("2–4 px", "4–8 px"):
+        assert abs(sewn[band] - wanted[band]) < 0.6 * abs(flat[band] - wanted[band])
+        assert sewn[band] > 1.25 * flat[band]
 
 
 def test_colours_are_kept(main_job: MainJob) -> None:
