@@ -39,7 +39,6 @@ def test_texture_changes_inside_the_mask_and_the_islands_only(main_job: MainJob)
 
 def test_stitch_detail_rises_towards_the_reference(main_job: MainJob) -> None:
     before, after = _texture(main_job, "texture_before"), _texture(main_job, "texture_after")
-    style = Style.load(main_job.path("style"))
     reference = files.read_rgba(main_job.path("style") / "reference.png")[..., :3]
     art = files.read_rgba(main_job.path("style") / "mask.png")[..., 0]
     mask = _mask(main_job)
