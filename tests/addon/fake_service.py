@@ -5,7 +5,7 @@
 Behaviour is set by the environment: FAKE_STEPS (steps of a job, default 3), FAKE_SECONDS (pause a
 step of training, default 0; a twentieth of it for other jobs), FAKE_FAIL (message of every job's
 failure), FAKE_PROTOCOL, FAKE_SILENT (never announce), FAKE_WORDS (print this in place of the
-announcement), FAKE_CRASH (end in mid-job).
+announcement), FAKE_CRASH (end in mid-job), FAKE_HOLD (training waits while this file exists).
 Answers are spelt out here rather than taken from the add-on, so that tests compare two sides.
 """
 
@@ -49,7 +49,10 @@ def work(id: str, job: dict[str, Any]) -> None:
     status["state"] = "running"
     for step in range(1, STEPS + 1):
         end = time.monotonic() + (SECONDS if job["kind"] == "train" else SECONDS / 20)
-        while time.monotonic() < end and status["state"] == "running":
+        held = job["kind"] == "train" and "FAKE_HOLD" in os.environ
+        while status["state"] == "running" and (
+            time.monotonic() < end or (held and Path(os.environ["FAKE_HOLD"]).exists())
+        ):
             time.sleep(0.01)
         if status["state"] != "running":
             return

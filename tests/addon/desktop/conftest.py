@@ -46,7 +46,9 @@ def desk(
     folder = tmp_path_factory.mktemp("desk")
     backend = Path(os.environ.get("STITCHWORK_DESK_BACKEND") or "")
     if not backend.is_file():
-        backend = stand_in(folder, FAKE_STEPS="40", FAKE_SECONDS="0.5")
+        backend = stand_in(
+            folder, FAKE_STEPS="40", FAKE_SECONDS="0.5", FAKE_HOLD=str(folder / "hold")
+        )
     made = Desk(blender_program, folder, archive, backend)
     yield made
     made.close()

@@ -51,7 +51,7 @@ def find(operator: str) -> Iterator[None]:
         its place in the window, from the lower left, or None.
     """
     window, _, region = view()
-    for share in (0.28, 0.62, 0.785):  # left and right of a row, and a small last button
+    for share in (0.28, 0.62, 0.84):  # left and right of a row, and a small last button
         x = region.x + int(region.width * share)
         for y in range(region.y + region.height - 8, region.y + 4, -13):
             window.cursor_warp(x, y)

@@ -41,11 +41,12 @@ def finished(desk: Desk) -> None:
     until(lambda: not tasks(desk), "the end of the job")
 
 
-def test_a_designers_way_from_garment_to_embroidery(desk: Desk) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def shirt(desk: Desk) -> None:
+    """The sample T-shirt, seen from the front."""
     desk.ask(
-        "bpy.data.objects.remove(bpy.data.objects['Cube'])\nbpy.ops.stitchwork.load_sample()\n"
-    )
-    desk.ask(
+        "bpy.data.objects.remove(bpy.data.objects['Cube'])\n"
+        "bpy.ops.stitchwork.load_sample()\n"
         "w, a, r = view()\n"
         "main = next(each for each in a.regions if each.type == 'WINDOW')\n"
         "with bpy.context.temp_override(window=w, area=a, region=main):\n"
@@ -54,6 +55,9 @@ def test_a_designers_way_from_garment_to_embroidery(desk: Desk) -> None:
         "a.spaces.active.overlay.show_overlays = False\n"
         "a.spaces.active.shading.color_type = 'TEXTURE'\n"
     )
+
+
+def test_a_designers_way_from_garment_to_embroidery(desk: Desk) -> None:
     keep(desk, "1-garment")
     desk.click("stitchwork.patch_from_artwork")
     until(lambda: garment(desk, "len(obj.stitchwork.patches)"), "a patch")
@@ -83,6 +87,7 @@ def test_a_designers_way_from_garment_to_embroidery(desk: Desk) -> None:
 
 
 def test_cancel_leaves_the_garment_alone_and_the_timer_rests(desk: Desk) -> None:
+    (desk.folder / "hold").touch()
     desk.click("stitchwork.train")
     until(lambda: tasks(desk), "the training")
     desk.click("stitchwork.job_cancel")
@@ -93,8 +98,12 @@ def test_cancel_leaves_the_garment_alone_and_the_timer_rests(desk: Desk) -> None
 
 
 def test_one_undo_takes_an_embroidery_back(desk: Desk) -> None:
-    desk.click("stitchwork.restyle")
-    until(lambda: garment(desk, "obj.stitchwork.patches[0].applied"), "the embroidery")
+    if not garment(desk, "len(obj.stitchwork.patches)"):
+        garment(desk, "bpy.ops.stitchwork.patch_from_artwork() and None")
+        garment(desk, "setattr(obj.stitchwork.patches[0], 'exaggeration', 4.0)")
+        desk.ask("bpy.ops.ed.undo_push(message='a patch')")
+    desk.click("stitchwork.preview")
+    until(lambda: garment(desk, "obj.stitchwork.patches[0].applied"), "the first look")
     finished(desk)
     desk.ask(
         "w, a, r = view()\n"
