@@ -198,10 +198,6 @@ class InferenceSettings:
     )
     canny_low: int = _setting(50, "Canny's lower threshold")
     canny_high: int = _setting(100, "Canny's upper threshold")
-    tile_blur: int = _setting(15, "Gaussian blur of the Tile image, pixels")
-    guided_radius: int = _setting(5, "fast guided filter: radius in pixels")
-    guided_epsilon: float = _setting(0.4, "fast guided filter: regularisation")
-    guided_scale: int = _setting(4, "fast guided filter: sub-sampling")
     overlap: float = _setting(0.25, "overlap of neighbouring windows, share of a window")
     start: Literal["design", "preview"] = _setting(
         "design", "what SDEdit starts from: the bare design, or the instant preview"
