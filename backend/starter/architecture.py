@@ -30,6 +30,7 @@ from transformers import (
 
 from backend.starter.colour_start import colour_start
 from backend.starter.vocabulary import make_tokenizer
+from backend.starter.word_start import word_start
 
 __all__ = ["CONTROLNETS", "STARTER", "TINY", "Architecture", "Components", "build", "save"]
 
@@ -141,7 +142,7 @@ def build(architecture: Architecture, seed: int) -> Components:
                 beta_start=0.00085,
                 beta_end=0.012,
                 beta_schedule="scaled_linear",
-                prediction_type="epsilon",
+                prediction_type="v_prediction",
                 timestep_spacing="leading",
                 steps_offset=1,
             ),
@@ -250,7 +251,7 @@ def _autoencoder(a: Architecture) -> AutoencoderKL:
 
 
 def _text_encoder(a: Architecture, tokenizer: CLIPTokenizer, kind: type[Any]) -> Any:
-    return kind(
+    encoder = kind(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=a.text_width,
@@ -264,3 +265,5 @@ def _text_encoder(a: Architecture, tokenizer: CLIPTokenizer, kind: type[Any]) ->
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    word_start(encoder, tokenizer.eos_token_id)
+    return encoder

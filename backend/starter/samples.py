@@ -67,10 +67,11 @@ def redraw(
     edges = np.repeat(canny(flat)[..., None], 3, axis=2)
     pictures = (edges, tile_condition(flat, flat.shape[0]))
     for index, t in enumerate(times):
-        error = _predict(parts, z, t, text, pictures, scales)
+        velocity = _predict(parts, z, t, text, pictures, scales)
         now = alphas[t]
         then = alphas[times[index + 1]] if index + 1 < steps else torch.tensor(1.0)
-        clean = (z - (1 - now).sqrt() * error) / now.sqrt()
+        clean = now.sqrt() * z - (1 - now).sqrt() * velocity
+        error = now.sqrt() * velocity + (1 - now).sqrt() * z
         z = then.sqrt() * clean + (1 - then).sqrt() * error
     decoded = vae.decode(z / scale).sample / 2 + 0.5
     return np.asarray(decoded.clamp(0, 1).permute(0, 2, 3, 1).numpy(), np.float32)
