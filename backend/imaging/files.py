@@ -163,20 +163,32 @@ def read_reference(path: str | Path, *, max_side: int = 2048) -> NDArray[np.floa
     return rgb.astype(np.float32)
 
 
+def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have one aspect ratio, up to the pixel that scaling rounds away."""
+    small, large = sorted((one, other), key=lambda size: size[0] * size[1])
+    return abs(small[0] * large[1] - small[1] * large[0]) <= max(large)
+
+
 def read_mask(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
     """Read a mask: its alpha where that varies, else its lightness.
 
     Args:
-        size: (height, width) the mask must have; another size is scaled to it.
+        size: (height, width) the mask must have; another size of the same shape is scaled to it.
 
     Returns:
         (H, W) float32 in [0, 1], 1 where selected.
 
     Raises:
-        InputError: as `read_rgba`.
+        InputError: as `read_rgba`, or the mask is of another shape than the picture.
     """
     image = _open(Path(path))
     if size is not None and (image.height, image.width) != size:
+        if not _same_shape((image.height, image.width), size):
+            raise InputError(
+                f"{path}: the mask is {image.width} × {image.height} pixels, the picture "
+                f"{size[1]} × {size[0]}: stretched to fit, it would mark the wrong places.",
+                "Give a mask of the picture's own size, or of the same proportions.",
+            )
         if image.mode in ("P", "1"):
             image = image.convert("RGBA")
         image = image.resize((size[1], size[0]), Image.Resampling.BOX)

@@ -130,6 +130,24 @@ def test_mask_is_alpha_or_lightness_at_the_wanted_size(tmp_path: Path) -> None:
         assert mask[:, 62:].min() == 1.0
 
 
+def test_a_mask_of_another_shape_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    for side in ((120, 80), (80, 80), (60, 100)):
+        Image.new("L", side, 255).save(tmp_path / "mask.png")
+        with pytest.raises(InputError) as caught:
+            files.read_mask(tmp_path / "mask.png", (120, 80))
+        assert f"{side[0]} × {side[1]}" in caught.value.message
+        assert "80 × 120" in caught.value.message
+        assert "proportions" in caught.value.remedy
+
+
+@pytest.mark.parametrize("side", [(100, 67), (300, 200), (3000, 2001), (37, 25)])
+def test_a_mask_of_the_same_shape_is_scaled_whatever_was_rounded(
+    tmp_path: Path, side: tuple[int, int]
+) -> None:
+    Image.new("L", side, 255).save(tmp_path / "mask.png")
+    assert files.read_mask(tmp_path / "mask.png", (1000, 1500)).shape == (1000, 1500)
+
+
 def test_failed_writing_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
