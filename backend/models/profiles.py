@@ -205,6 +205,9 @@ class InferenceSettings:
     preview_strength: float = _setting(
         0.35, "share of the schedule that is redone where the preview is the start"
     )
+    preview_inverted: bool = _setting(
+        False, "noise the preview by DDIM inversion instead of at random, so that its thread stays"
+    )
     routing: bool = _setting(
         False, "route prompts as in training: the embroidery prompt to the style blocks only"
     )

@@ -11,10 +11,10 @@ from diffusers import DDIMScheduler
 
 from backend.emolora.adapter import routed
 from backend.models.loading import Models, TextEmbedding
-from backend.models.prediction import Controls, predict
+from backend.models.prediction import Controls, ddim_step, noise_of, predict
 from backend.restyle.windows import Blend, Grid
 
-__all__ = ["Spots", "Words", "batch_size", "denoise", "make_scheduler"]
+__all__ = ["Spots", "Words", "batch_size", "denoise", "invert", "make_scheduler"]
 
 Spots = Sequence[tuple[int, int]]
 
@@ -121,19 +121,56 @@ def denoise(
     Returns:
         (C, H, W) clean latents; cells that no window covers mean nothing.
     """
-    size = batch_size(models)
     for timestep in timesteps:
-        blend = Blend(grid, len(latents))
-        for spots in grid.batches(size):
-            windows = torch.stack(
-                [latents[:, t : t + grid.window, x : x + grid.window] for t, x in spots]
-            ).to(models.device, models.dtype)
-            output = _predict_windows(
-                models, windows, int(timestep), words, guidance, controls(spots)
-            )
-            for spot, values in zip(spots, output):
-                blend.add(spot, values)
-            yield
-        output = blend.mean()
+        output = yield from _predict_plane(
+            models, latents, grid, timestep, words, guidance, controls
+        )
         latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
     return latents
+
+
+def invert(
+    models: Models,
+    latents: torch.Tensor,
+    grid: Grid,
+    timesteps: Sequence[int],
+    words: Words,
+    controls: Callable[[Spots], Controls | None],
+) -> Generator[None, None, torch.Tensor]:
+    """DDIM inversion of a plane: `denoise` without guidance would lead back to it.
+
+    Args:
+        latents: (C, H, W) float32 on the CPU, clean.
+        timesteps: as for `denoise`, noisy first.
+
+    Returns:
+        (C, H, W) noisy at `timesteps[0]`.
+    """
+    here = -1
+    for there in reversed(timesteps):
+        output = yield from _predict_plane(models, latents, grid, there, words, 1.0, controls)
+        noise = noise_of(models, latents, output, there)
+        latents, here = ddim_step(models, latents, noise, here, there).float(), there
+    return latents
+
+
+def _predict_plane(
+    models: Models,
+    latents: torch.Tensor,
+    grid: Grid,
+    timestep: int,
+    words: Words,
+    guidance: float,
+    controls: Callable[[Spots], Controls | None],
+) -> Generator[None, None, torch.Tensor]:
+    """The UNet's output for all windows of a plane, blended."""
+    blend = Blend(grid, len(latents))
+    for spots in grid.batches(batch_size(models)):
+        windows = torch.stack(
+            [latents[:, t : t + grid.window, x : x + grid.window] for t, x in spots]
+        ).to(models.device, models.dtype)
+        output = _predict_windows(models, windows, int(timestep), words, guidance, controls(spots))
+        for spot, values in zip(spots, output):
+            blend.add(spot, values)
+        yield
+    return blend.mean()

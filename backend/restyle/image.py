@@ -26,7 +26,7 @@ from backend.progress import Meter, Stage
 from backend.restyle import autoencode
 from backend.restyle.conditions import Conditions
 from backend.restyle.correction import in_strips
-from backend.restyle.denoise import Words, batch_size, denoise, make_scheduler
+from backend.restyle.denoise import Words, batch_size, denoise, invert, make_scheduler
 from backend.restyle.windows import Grid, noise_field, plan
 from backend.styles import Style
 
@@ -47,6 +47,7 @@ class _Settings:
     strength: float
     guidance: float
     from_preview: bool
+    inverted: bool
 
     @classmethod
     def of(cls, models: Models, style: Style, job: RestyleJob) -> _Settings:
@@ -60,6 +61,7 @@ class _Settings:
             strength=usual if job.strength is None else job.strength,
             guidance=inference.guidance if job.guidance is None else job.guidance,
             from_preview=start == "preview",
+            inverted=start == "preview" and inference.preview_inverted,
         )
 
 
@@ -128,8 +130,13 @@ def restyle(
         # The autoencoder smears fine thread; what it loses of the preview is given back below.
         same = yield from counted(autoencode.decode(models, latents, grid), meter, "encoding")
         lost = (1.0 - settings.strength) * (plane - same)
-    latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
     words = make_words(models, style, models.profile.prompts(), settings.guidance)
+    if settings.inverted:
+        latents = yield from counted(
+            invert(models, latents, grid, timesteps, words, conditions), meter, "encoding"
+        )
+    else:
+        latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
     with with_style(models, dict(style.weights), strength=job.style_strength):
         latents = yield from counted(
             denoise(models, latents, grid, begin, timesteps, words, settings.guidance, conditions),

@@ -1,124 +1,62 @@
-"""Runs queued jobs one after another in a worker process."""
+"""Shares the queued jobs out to two lanes: long ones, and first looks, which wait for none."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
-from backend.checks import remove_leftovers
-from backend.jobs import Job, JobState, JobStatus, Progress, Result, job_to_dict
-from backend.service.process import WORKER, Worker
+from backend.jobs import JOB_TYPES, Job, JobState, JobStatus, PreviewJob
+from backend.service.lane import Lane
+from backend.service.process import WORKER
 from backend.service.store import JobStore
 
 __all__ = ["Queue"]
 
-CANCEL_PATIENCE = 1.2  # seconds a worker may take to stop a job by itself
-STOP_PATIENCE = 1.0
+QUICK = frozenset({PreviewJob.kind})  # seconds of work, and no model to load
+LONG = frozenset(JOB_TYPES) - QUICK
+IDLE_SECONDS = {QUICK: 60.0, LONG: 900.0}  # a model is worth keeping for longer
 
 
 class Queue:
-    """Takes jobs from the store in their order; the worker and its models stay between jobs.
+    """Takes jobs from the store in their order, the quick ones beside the long ones.
 
-    Everything happens in one event loop, so the store needs no locks.
+    Args:
+        command: starts a worker.
+        idle: seconds after which a worker without a job is ended; by kind of job if absent.
     """
 
-    def __init__(self, store: JobStore, command: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self, store: JobStore, command: Sequence[str] = WORKER, idle: float | None = None
+    ) -> None:
         self._store = store
-        self._command = command
-        self._worker: Worker | None = None
-        self._running: str | None = None
-        self._given = False  # whether the worker has heard of the running job
-        self._cancelling = False
-        self._ultimatum: asyncio.TimerHandle | None = None
-        self._news = asyncio.Event()
+        self._lanes = [
+            Lane(store, kinds, command, seconds if idle is None else idle, self._wake)
+            for kinds, seconds in IDLE_SECONDS.items()
+        ]
 
     def submit(self, job: Job) -> JobStatus:
         status = self._store.add(job)
-        self._news.set()
+        self._wake()
         return status
 
     def cancel(self, id: str) -> JobStatus:
         """A waiting job is cancelled now, a running one within two seconds."""
         status = self._store.status(id)
         if status.state is JobState.QUEUED:
-            return self._store.update(id, state=JobState.CANCELLED)
-        if id != self._running or self._cancelling:
+            status = self._store.update(id, state=JobState.CANCELLED)
+            self._wake()
             return status
-        self._cancelling = True
-        if self._given:
-            self._pass_on_cancel(id)
-        progress = status.progress or Progress(stage="starting", step=0, steps=1)
-        return self._store.update(id, progress=dataclasses.replace(progress, message="cancelling"))
-
-    def _pass_on_cancel(self, id: str) -> None:
-        assert self._worker is not None
-        self._worker.send({"cancel": id})
-        loop = asyncio.get_running_loop()
-        self._ultimatum = loop.call_later(CANCEL_PATIENCE, self._worker.kill)
+        for lane in self._lanes:
+            if lane.runs(id):
+                return lane.cancel(id)
+        return status
 
     async def run(self) -> None:
-        """Work until cancelled; then the worker is stopped too."""
-        try:
-            while True:
-                self._running = self._store.next_queued()
-                if self._running is None:
-                    self._news.clear()
-                    await self._news.wait()
-                else:
-                    await self._work(self._running)
-        finally:
-            if self._worker is not None:
-                await self._worker.stop(STOP_PATIENCE)
+        """Work until cancelled; then the workers are stopped too."""
+        async with asyncio.TaskGroup() as group:
+            for lane in self._lanes:
+                group.create_task(lane.run())
 
-    async def _work(self, id: str) -> None:
-        self._store.update(id, state=JobState.RUNNING)
-        job = self._store.job(id)
-        try:
-            if self._worker is None or not self._worker.alive:
-                self._worker = await Worker.start(self._command)
-            self._worker.send({"run": id, "job": job_to_dict(job)})
-            self._given = True
-            if self._cancelling:
-                self._pass_on_cancel(id)
-            while not self._store.status(id).state.final:
-                message = await self._worker.receive()
-                self._store.update(id, **self._change(message))
-                if message is None:
-                    remove_leftovers(job)
-        except OSError as error:
-            self._store.update(
-                id,
-                state=JobState.FAILED,
-                error=f"The worker process cannot be started ({error.strerror or error}).",
-                remedy="Close other programs, or restart the backend.",
-            )
-        finally:
-            self._given = self._cancelling = False
-            if self._ultimatum is not None:
-                self._ultimatum.cancel()
-                self._ultimatum = None
-
-    def _change(self, message: dict[str, Any] | None) -> dict[str, Any]:
-        """What a message of the worker changes in its job's status."""
-        match message:
-            case {"progress": progress}:
-                if self._cancelling:
-                    progress["message"] = "cancelling"
-                return {"progress": Progress(**progress)}
-            case {"done": result}:
-                return {"state": JobState.DONE, "result": Result(**result)}
-            case {"error": error, "remedy": remedy}:
-                return {"state": JobState.FAILED, "error": error, "remedy": remedy}
-            case {"cancelled": True}:
-                return {"state": JobState.CANCELLED}
-        assert self._worker is not None
-        if self._cancelling:
-            return {"state": JobState.CANCELLED}
-        return {
-            "state": JobState.FAILED,
-            "error": f"The worker process ended unexpectedly ({self._worker.cause_of_death()}).",
-            "remedy": "Memory may have run out: close other programs or use a smaller image, "
-            "then run the job again; training goes on from its last checkpoint.",
-        }
+    def _wake(self) -> None:
+        for lane in self._lanes:
+            lane.wake()

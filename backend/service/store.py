@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from backend.errors import InputError, ResourceError
@@ -57,10 +59,24 @@ class JobStore:
     def all(self) -> list[JobStatus]:
         return [entry.status for entry in self._entries.values()]
 
-    def next_queued(self) -> str | None:
-        """Id of the job that has waited longest."""
-        queued = (e.status.id for e in self._entries.values() if e.status.state is JobState.QUEUED)
-        return next(queued, None)
+    def next_queued(self, kinds: Collection[str]) -> str | None:
+        """Id of the job of these kinds that has waited longest.
+
+        Jobs that share a file keep their order: none starts before an earlier one has ended that
+        writes what it uses, or uses what it writes.
+        """
+        earlier: list[Job] = []
+        for entry in self._entries.values():
+            if entry.status.state.final:
+                continue
+            if (
+                entry.status.state is JobState.QUEUED
+                and entry.job.kind in kinds
+                and not any(_share_files(entry.job, other) for other in earlier)
+            ):
+                return entry.status.id
+            earlier.append(entry.job)
+        return None
 
     def update(self, id: str, **changes: Any) -> JobStatus:
         """Change a job that is not finished; a finished one stays as it is."""
@@ -74,3 +90,19 @@ class JobStore:
             return self._entries[id]
         except KeyError:
             raise InputError(f"Job {id!r} is not known.", "List the jobs with /v1/jobs.") from None
+
+
+def _share_files(one: Job, other: Job) -> bool:
+    """Whether one of them writes a file, or a folder around it, that the other uses."""
+    return _touches(one.out, other) or _touches(other.out, one)
+
+
+def _touches(written: str, job: Job) -> bool:
+    place = PurePath(written)
+    for field in dataclasses.fields(job):
+        value = getattr(job, field.name)
+        if (field.metadata.get("path") or field.name == "base") and value is not None:
+            used = PurePath(value)
+            if place == used or place in used.parents or used in place.parents:
+                return True
+    return False

@@ -13,6 +13,7 @@ import torch
 from restyling import WINDOW, tiny_models
 
 from backend.restyle import autoencode
+from backend.restyle.denoise import Words, denoise, invert, make_scheduler
 from backend.restyle.windows import Blend, noise_field, plan
 
 T = TypeVar("T")
@@ -109,3 +110,22 @@ def test_windowed_autoencoder_equals_the_whole_on_one_window_and_joins_on_more(
     jumps = np.abs(np.diff(wide, axis=1)).max(axis=(0, 2))
     smooth = np.abs(np.diff(image, axis=1)).max()
     assert jumps.max() <= 1.5 * smooth + 1e-3
+
+
+def test_inversion_leads_back_to_the_picture_and_noise_does_not(tiny_model: Path) -> None:
+    models = tiny_models(tiny_model)
+    grid = plan(8, 20, window=models.profile.window // models.factor, overlap=0.25)
+    clean = torch.randn(4, 8, 20, generator=torch.Generator().manual_seed(0))
+    text = models.encode_prompts(["a cup in [emb] style"])
+    words = Words(style=text, plain=None, negative=None, blocks=())
+    scheduler = make_scheduler(models, 40)
+    times = [int(t) for t in scheduler.timesteps[20:]]
+
+    def back(noisy: torch.Tensor) -> float:
+        _, result = _run(denoise(models, noisy, grid, scheduler, times, words, 1.0, lambda _: None))
+        return float((result - clean).square().mean())
+
+    _, inverted = _run(invert(models, clean, grid, times, words, lambda _: None))
+    noise = noise_field(0, 4, 8, 20)
+    noisy = scheduler.add_noise(clean, noise, torch.tensor([times[0]]))
+    assert back(inverted) < 0.1 * back(noisy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from diffusers import ControlNetModel, StableDiffusionXLPipeline
 
 import backend
 from backend.starter.architecture import CONTROLNETS, TINY, build
+from backend.starter.diffusion import encode_text
 from backend.starter.vocabulary import make_tokenizer
 
 SHIPPED = Path(backend.__file__).parent / "models" / "starter"
@@ -80,3 +82,23 @@ def test_shipped_weights_are_small_half_precision_and_complete() -> None:
     for name in CONTROLNETS:
         assert ControlNetModel.from_pretrained(SHIPPED / name).config.in_channels == 16
     assert "## Licences" in (SHIPPED / "MODEL_CARD.md").read_text("utf-8")
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
+def test_a_fresh_text_encoder_hears_every_word_wherever_it_stands() -> None:
+    parts = build(replace(TINY, text_layers=2), 0)
+    captions = [
+        "a cup, satin embroidery",
+        "a cup, knit embroidery",
+        "a red cup with a long handle, satin embroidery",
+    ]
+    with torch.no_grad():
+        hidden, pooled = encode_text(parts, captions)
+        routed, subject = encode_text(parts, captions[:1], ["a cup"])
+        _, alone = encode_text(parts, ["a cup"])
+    for satin, knit in ((hidden[0], hidden[1]), (pooled[0], pooled[1])):
+        assert (satin - knit).norm() > 0.1 * satin.norm()
+    # The last token is padding: it carries the whole sentence.
+    assert (hidden[0, -1] - hidden[1, -1]).norm() > 0.1 * hidden[0, -1].norm()
+    torch.testing.assert_close(routed, hidden[:1])
+    torch.testing.assert_close(subject, alone)
