@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backend.errors import InputError, ResourceError
-from backend.jobs import Job, TrainJob
+from backend.jobs import AnalyseJob, Job, TrainJob
 
 __all__ = ["check_files", "clear_failures", "needed_bytes", "remove_leftovers"]
 
@@ -67,7 +67,9 @@ def _check_output(job: Job, out: Path, inputs: list[Path]) -> None:
                 f"{out}: the result would replace an input.", "Choose another --out; inputs stay."
             )
         if isinstance(job, TrainJob):
-            _check_style_folder(resolved, out)
+            _check_folder(resolved, out, "a style", "style.json")
+        elif isinstance(job, AnalyseJob):
+            _check_folder(resolved, out, "an analysis", "analysis.json")
         else:
             _check_image_file(resolved, out)
         # A folder that is still to be made takes its space from where it will be.
@@ -94,12 +96,13 @@ def _check_image_file(resolved: Path, out: Path) -> None:
         raise InputError(f"{out}: results are written as PNG.", "Let the name end in .png.")
 
 
-def _check_style_folder(resolved: Path, out: Path) -> None:
+def _check_folder(resolved: Path, out: Path, what: str, mark: str) -> None:
+    """A folder may be new, empty, or an earlier result: then it has the file `mark`."""
     if resolved.is_file():
         raise InputError(f"{out}: this is a file.", "Give --out the name of a folder to make.")
-    if resolved.is_dir() and any(resolved.iterdir()) and not (resolved / "style.json").is_file():
+    if resolved.is_dir() and any(resolved.iterdir()) and not (resolved / mark).is_file():
         raise InputError(
-            f"{out}: this folder holds something that is not a style.",
+            f"{out}: this folder holds something that is not {what}.",
             "Give --out a new folder.",
         )
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 import backend
 from backend.errors import StitchworkError
-from backend.jobs import JOB_TYPES, Job, JobError, Progress
+from backend.jobs import JOB_TYPES, AnalyseJob, Job, JobError, Progress
 from backend.terminal import ProgressLine, duration
 
 __all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "main"]
@@ -152,6 +152,10 @@ def _run_job(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(dataclasses.asdict(result)))
         return EXIT_OK
+    if isinstance(job, AnalyseJob):
+        from backend.emolora.analysis import to_text
+
+        print(to_text(result.outputs["analysis"]))
     for role, path in result.outputs.items():
         print(f"{role}: {path}")
     print(f"took {duration(sum(result.seconds.values()))}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,16 @@ from numpy.typing import NDArray
 from backend.checks import check_files, clear_failures
 from backend.errors import InputError
 from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
-from backend.jobs import GenerateJob, Job, PreviewJob, Progress, RestyleJob, Result, TrainJob
+from backend.jobs import (
+    AnalyseJob,
+    GenerateJob,
+    Job,
+    PreviewJob,
+    Progress,
+    RestyleJob,
+    Result,
+    TrainJob,
+)
 from backend.models import profiles
 
 if TYPE_CHECKING:
@@ -54,6 +64,8 @@ class Engine:
                     result = yield from self._generate(job)
                 case PreviewJob():
                     result = yield from self._preview(job)
+                case AnalyseJob():
+                    result = yield from self._analyse(job)
         return result
 
     def release(self) -> None:
@@ -61,21 +73,30 @@ class Engine:
         self._key = self._models = None
 
     def _train(self, job: TrainJob) -> Steps:
+        watch = _Stopwatch()
+        models = yield from watch.time(self._prepare(job))
+        from backend.emolora.training import train
+
+        result = yield from train(job, models)
+        return replace(result, seconds=watch.seconds | result.seconds)
+
+    def _analyse(self, job: AnalyseJob) -> Steps:
+        watch = _Stopwatch()
+        models = yield from watch.time(self._prepare(job))
+        from backend.emolora.analysis import analyse
+
+        result = yield from analyse(job, models)
+        return replace(result, seconds=watch.seconds | result.seconds)
+
+    def _prepare(self, job: TrainJob | AnalyseJob) -> Generator[Progress, None, Models]:
+        """The job's base model, once its pictures have proved readable."""
         profile = profiles.get(job.profile)
         read_reference(job.reference)
         for path in (job.design, job.mask):
             if path is not None:
                 read_rgba(path)
-        watch = _Stopwatch()
-        models = yield from watch.time(self._load(profile.name, job.base))
-        from backend.emolora.training import train
-
-        result = yield from train(job, models)
-        return Result(
-            outputs=result.outputs,
-            measures=result.measures,
-            seconds=watch.seconds | result.seconds,
-        )
+        models = yield from self._load(profile.name, job.base)
+        return models
 
     def _restyle(self, job: RestyleJob) -> Steps:
         rgba = _read_input(job.input)

@@ -18,6 +18,7 @@ __all__ = [
     "JOB_TYPES",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",
+    "AnalyseJob",
     "GenerateJob",
     "Job",
     "JobError",
@@ -187,9 +188,32 @@ class PreviewJob(_Checked):
     seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
 
 
-Job = TrainJob | RestyleJob | GenerateJob | PreviewJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalyseJob(_Checked):
+    """Measure which blocks of the base model carry a photo's style, and say why; no training."""
+
+    kind: ClassVar[str] = "analyse"
+
+    reference: str = option(help="photo of an embroidery", path="read")
+    out: str = option(help="folder for the plot, the figures and the pair", path="write")
+    design: str | None = option(None, help="the photo's flat artwork, if owned", path="read")
+    mask: str | None = option(
+        None, help="white where the photo shows embroidery; found by itself if absent", path="read"
+    )
+    subject: str | None = option(None, help='what the photo shows, such as "red heart"')
+    profile: str = option("starter", help="base model: starter or sdxl")
+    base: str | None = option(None, help="hub id or folder in place of the profile's base model")
+    inversion: str | None = option(
+        None,
+        help="how both images are inverted; the profile's own way if absent",
+        choices=("renoise", "ddim"),
+    )
+    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
+
+
+Job = TrainJob | RestyleJob | GenerateJob | PreviewJob | AnalyseJob
 JOB_TYPES: dict[str, type[Job]] = {
-    each.kind: each for each in (TrainJob, RestyleJob, GenerateJob, PreviewJob)
+    each.kind: each for each in (TrainJob, RestyleJob, GenerateJob, PreviewJob, AnalyseJob)
 }
 
 

@@ -23,7 +23,17 @@ from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import Controls, ddim_step, noise_of, predict, timesteps
 from backend.models.profiles import PAPER_BLOCKS, BlockSettings
 
-__all__ = ["Recorder", "choose", "measure", "named", "plot", "recording", "segment_of"]
+__all__ = [
+    "Judgement",
+    "Recorder",
+    "choose",
+    "judge",
+    "measure",
+    "named",
+    "plot",
+    "recording",
+    "segment_of",
+]
 
 
 @dataclass(slots=True)
@@ -122,23 +132,65 @@ def measure(
     yield recorder.similarities()[0].numpy()
 
 
-def choose(
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the automatic rule says of one block.
+
+    Attributes:
+        late: mean similarity over the late segments.
+        deviations: how far that lies above the mean of all blocks, in standard deviations.
+        style: whether the block is taken for the style.
+        why: the reason in words.
+    """
+
+    block: str
+    late: float
+    deviations: float
+    style: bool
+    why: str
+
+
+def judge(
     table: NDArray[np.float64], blocks: Sequence[str], settings: BlockSettings
-) -> tuple[str, ...]:
-    """The automatic rule: blocks whose late similarity is statistically low.
+) -> tuple[Judgement, ...]:
+    """The automatic rule: blocks whose late similarity is statistically low carry the style.
 
     A block counts as style if its mean over the late segments lies `threshold` standard deviations
     below the mean of all blocks; at least and at most so many as the settings say, lowest first.
 
     Args:
         table: (blocks, segments).
+
+    Returns:
+        a judgement a block, in the order of `blocks`.
     """
     late = table[:, settings.late :].mean(axis=1)
-    limit = late.mean() - settings.threshold * late.std()
+    spread = float(late.std())
+    deviations = (late - late.mean()) / spread if spread > 0.0 else np.zeros_like(late)
+    low = deviations < -settings.threshold
     order = np.argsort(late, kind="stable")
-    count = int(np.clip((late < limit).sum(), settings.at_least, settings.at_most))
+    count = int(np.clip(low.sum(), settings.at_least, settings.at_most))
     chosen = set(order[:count].tolist())
-    return tuple(block for index, block in enumerate(blocks) if index in chosen)
+    found = []
+    for index, block in enumerate(blocks):
+        side = "below" if deviations[index] < 0.0 else "above"
+        why = f"{abs(deviations[index]):.2f} standard deviations {side} the mean of all blocks"
+        if low[index] and index not in chosen:
+            why += f"; {settings.at_most} blocks are still lower, and no more are taken"
+        elif index in chosen and not low[index]:
+            why += f"; {settings.at_least} blocks are taken at least, lowest first"
+        else:
+            why += f"; style begins at {settings.threshold:g} below"
+        style = index in chosen
+        found.append(Judgement(block, float(late[index]), float(deviations[index]), style, why))
+    return tuple(found)
+
+
+def choose(
+    table: NDArray[np.float64], blocks: Sequence[str], settings: BlockSettings
+) -> tuple[str, ...]:
+    """The style blocks by the automatic rule (see `judge`)."""
+    return tuple(each.block for each in judge(table, blocks, settings) if each.style)
 
 
 def named(choice: str, models: Models) -> tuple[str, ...] | None:
@@ -165,34 +217,49 @@ def named(choice: str, models: Models) -> tuple[str, ...] | None:
 
 
 def plot(
-    table: NDArray[np.float64], blocks: Sequence[str], chosen: Sequence[str]
+    table: NDArray[np.float64],
+    blocks: Sequence[str],
+    chosen: Sequence[str],
+    *,
+    late: int | None = None,
 ) -> NDArray[np.float32]:
     """Picture of the similarities: a row a block, a column a segment, style blocks marked.
+
+    Args:
+        late: first of the segments that the rule looks at; if given, their mean is shown as well.
 
     Returns:
         (H, W, 3) float32 in [0, 1].
     """
-    cell, left, top = (56, 26), 250, 34
-    width, height = left + cell[0] * table.shape[1] + 10, top + cell[1] * len(blocks) + 10
+    cell, left, top, gap = (56, 26), 250, 58, 12
+    columns = [(str(column), table[:, column]) for column in range(table.shape[1])]
+    if late is not None:
+        columns.append(("mean", table[:, late:].mean(axis=1)))
+    width, height = left + cell[0] * len(columns) + gap + 10, top + cell[1] * len(blocks) + 10
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(14)
-    draw.text((8, 8), "similarity, noisy to clean", fill="black", font=font)
+    draw.text((8, 8), "Self-attention: how alike design and embroidery are", "black", font)
+    draw.text((8, 32), "segment, noisy to clean", "black", font)
     low, high = float(np.nanmin(table)), float(np.nanmax(table))
-    for column in range(table.shape[1]):
-        draw.text((left + column * cell[0] + 22, 8), str(column), fill="black", font=font)
-    for row, block in enumerate(blocks):
-        y = top + row * cell[1]
-        mark = "> " if block in chosen else "   "
-        draw.text(
-            (8, y + 4), mark + block, fill="#b3123f" if mark[0] == ">" else "black", font=font
-        )
-        for column, value in enumerate(table[row]):
+    for column, (title, values) in enumerate(columns):
+        x = left + column * cell[0] + (gap if column == table.shape[1] else 0)
+        draw.text((x + cell[0] // 2, 32), title, "black", font, anchor="ma")
+        for row, value in enumerate(values):
+            y = top + row * cell[1]
             share = (value - low) / (high - low) if high > low else 1.0
             colour = tuple(
                 round(a + (b - a) * share) for a, b in zip((200, 40, 80), (245, 245, 245))
             )
-            x = left + column * cell[0]
             draw.rectangle((x, y, x + cell[0] - 2, y + cell[1] - 2), fill=colour)
-            draw.text((x + 10, y + 4), f"{value:.2f}", fill="black", font=font)
+            ink = "white" if share < 0.3 else "black"
+            draw.text((x + cell[0] // 2, y + 4), f"{value:.2f}", ink, font, anchor="ma")
+    for row, block in enumerate(blocks):
+        is_style = block in chosen
+        text = f"> {block}" if is_style else f"   {block}"
+        place = (8, top + row * cell[1] + 4)
+        draw.text(place, text, "#b3123f" if is_style else "black", font)
+    if late is not None and late < table.shape[1]:
+        x, end = left + late * cell[0], left + table.shape[1] * cell[0] - 2
+        draw.line((x, top - 4, end, top - 4), fill="#b3123f", width=2)
     return np.asarray(image, dtype=np.float32) / np.float32(255.0)

@@ -68,7 +68,7 @@ def finish(
         reference=pair.embroidery,
         design=pair.design,
         mask=pair.mask,
-        plot=None if table is None else block_choice.plot(table, attention_blocks(models), blocks),
+        plot=None if table is None else _plot(models, table, blocks),
         measures={**first, **recent},
         seconds={name: round(value, 2) for name, value in seconds.items()},
         versions={
@@ -77,6 +77,13 @@ def finish(
         },
     )
     return replace(style, preview=_preview(job, models, style))
+
+
+def _plot(
+    models: Models, table: NDArray[np.float64], blocks: tuple[str, ...]
+) -> NDArray[np.float32]:
+    late = models.profile.blocks.late
+    return block_choice.plot(table, attention_blocks(models), blocks, late=late)
 
 
 def _preview(job: TrainJob, models: Models, style: Style) -> NDArray[np.float32]:

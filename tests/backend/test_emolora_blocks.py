@@ -94,6 +94,31 @@ def test_the_rule_keeps_its_bounds(tiny_models: Models, late: list[float], count
     assert len(blocks.choose(_table(late), ATTENTION_BLOCKS, settings)) == count
 
 
+def test_every_judgement_gives_its_reason(tiny_models: Models) -> None:
+    settings = replace(tiny_models.profile.blocks, late=5, at_least=2, at_most=3)
+    late = [0.9, 0.1, 0.11, 0.1, 0.12, 0.9, 0.9, 0.9, 0.9, 0.9, 0.8]
+    found = blocks.judge(_table(late), ATTENTION_BLOCKS, settings)
+    assert [each.block for each in found] == list(ATTENTION_BLOCKS)
+    assert [each.late for each in found] == pytest.approx(late)
+    mean, deviation = np.mean(late), np.std(late)
+    assert found[1].deviations == pytest.approx((0.1 - mean) / deviation)
+    assert [index for index, each in enumerate(found) if each.style] == [1, 2, 3]
+    assert "below the mean" in found[1].why
+    assert "style begins at 0.5 below" in found[1].why
+    assert "3 blocks are still lower" in found[4].why
+    assert "above the mean" in found[0].why
+    settings = replace(settings, threshold=9.0)
+    found = blocks.judge(_table(late), ATTENTION_BLOCKS, settings)
+    assert [each.block for each in found if each.style] == [ATTENTION_BLOCKS[i] for i in (1, 3)]
+    assert all("at least" in each.why for each in found if each.style)
+
+
+def test_blocks_that_are_all_alike_are_judged_without_fuss(tiny_models: Models) -> None:
+    found = blocks.judge(_table([0.5] * 11), ATTENTION_BLOCKS, tiny_models.profile.blocks)
+    assert sum(each.style for each in found) == tiny_models.profile.blocks.at_least
+    assert all(each.deviations == 0.0 for each in found)
+
+
 def test_named_choices(tiny_models: Models) -> None:
     assert blocks.named("paper", tiny_models) == PAPER_BLOCKS
     assert blocks.named("all", tiny_models) == ATTENTION_BLOCKS
@@ -116,3 +141,6 @@ def test_plot_marks_the_chosen() -> None:
     assert plain.shape == marked.shape
     rows = np.flatnonzero((plain != marked).any(axis=(1, 2)))
     assert 0 < rows.max() - rows.min() < 30
+    with_mean = blocks.plot(table, ATTENTION_BLOCKS, (), late=5)
+    assert with_mean.shape[0] == plain.shape[0]
+    assert with_mean.shape[1] > plain.shape[1]

@@ -10,6 +10,7 @@ import pytest
 
 from backend.jobs import (
     JOB_TYPES,
+    AnalyseJob,
     GenerateJob,
     JobError,
     JobState,
@@ -28,6 +29,7 @@ JOBS = (
     RestyleJob(style="/s", input="/i.png", out="/o.png", strength=0.5, embroidery="relief"),
     GenerateJob(style="/s", prompt="a yellow dog", out="/o.png", width=512),
     PreviewJob(reference="/r.jpg", input="/i.png", out="/o.png", seed=7),
+    AnalyseJob(reference="/r.jpg", out="/a", subject="red heart", inversion="ddim"),
 )
 
 

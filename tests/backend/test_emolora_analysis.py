@@ -1,0 +1,123 @@
+"""The analysis of a photo: what it leaves, from whatever door, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from restyling import collect
+
+from backend import cli, engine
+from backend.emolora.analysis import analyse, to_text
+from backend.emolora.blocks import judge
+from backend.engine import Engine
+from backend.errors import InputError
+from backend.jobs import AnalyseJob, Result
+from backend.models.loading import Models
+from backend.models.profiles import ATTENTION_BLOCKS, PAPER_BLOCKS
+
+
+def _data(result: Result) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(Path(result.outputs["analysis"]).read_text())
+    return data
+
+
+def test_an_analysis_says_what_it_measured_and_why(
+    tiny_models: Models, photo: Path, tmp_path: Path
+) -> None:
+    job = AnalyseJob(reference=str(photo), out=str(tmp_path / "new" / "analysis"), seed=3)
+    progress, result = collect(analyse(job, tiny_models))
+    data, settings = _data(result), tiny_models.profile.blocks
+    assert [each["block"] for each in data["blocks"]] == list(ATTENTION_BLOCKS)
+    table = np.array([each["similarities"] for each in data["blocks"]])
+    assert table.shape == (11, settings.segments)
+    assert (np.abs(table) <= 1.0).all()
+    judgements = judge(table, ATTENTION_BLOCKS, settings)
+    assert [each["why"] for each in data["blocks"]] == [each.why for each in judgements]
+    assert data["chosen"] == [each.block for each in judgements if each.style]
+    assert data["training_takes"] == data["chosen"]
+    assert data["base"]["hash"] == tiny_models.fingerprint()
+    assert {path.name for path in Path(job.out).iterdir()} == {
+        "analysis.json",
+        "blocks.png",
+        "design.png",
+        "embroidery.png",
+        "mask.png",
+    }
+    with Image.open(result.outputs["plot"]) as plot:
+        assert plot.width > 500
+    assert result.measures[f"late similarity of {ATTENTION_BLOCKS[0]}"] == judgements[0].late
+    for stage, steps in (("pair", 1), ("style blocks", settings.steps + 1)):
+        assert [each.step for each in progress if each.stage == stage][-1] == steps
+    # The model is as it was: no hook stays, and its profile is the caller's.
+    assert not [m for m in tiny_models.unet.modules() if m._forward_hooks]
+    assert tiny_models.profile.pair.windows > 1
+
+
+def test_the_same_seed_measures_the_same_and_ddim_otherwise(
+    tiny_models: Models, photo: Path, tmp_path: Path
+) -> None:
+    found = []
+    for name, inversion in (("a", None), ("b", "renoise"), ("c", "ddim")):
+        job = AnalyseJob(reference=str(photo), out=str(tmp_path / name), inversion=inversion)
+        found.append(_data(collect(analyse(job, tiny_models))[1]))
+    assert found[0] == found[1]
+    assert found[2]["settings"]["inversion"] == "ddim"
+    assert found[2]["blocks"] != found[0]["blocks"]
+
+
+def test_a_profile_that_trusts_the_paper_says_so(
+    tiny_models: Models, photo: Path, tmp_path: Path
+) -> None:
+    paper = replace(tiny_models.profile.blocks, automatic="paper")
+    tiny_models.profile = replace(tiny_models.profile, blocks=paper)
+    job = AnalyseJob(reference=str(photo), out=str(tmp_path / "a"))
+    result = collect(analyse(job, tiny_models))[1]
+    data = _data(result)
+    assert data["training_takes"] == list(PAPER_BLOCKS)
+    assert sorted(data["chosen"]) != sorted(PAPER_BLOCKS)
+    assert f"--blocks {','.join(data['chosen'])}" in to_text(result.outputs["analysis"])
+
+
+@pytest.fixture
+def command(photo: Path, tmp_path: Path, tiny_model: Path) -> list[str]:
+    return [
+        "analyse",
+        f"--reference={photo}",
+        f"--out={tmp_path / 'analysis'}",
+        f"--base={tiny_model}",
+    ]
+
+
+def test_the_command_prints_the_choice_and_may_be_run_again(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        for _ in range(2):
+            assert cli.main(command) == 0
+            lines = capsys.readouterr().out.splitlines()
+            assert len(lines) == 11 + 3
+            assert lines[0].startswith("style ")
+            assert "standard deviations below" in lines[0]
+            assert lines[10].startswith("content ")
+            assert f"plot: {tmp_path / 'analysis' / 'blocks.png'}" in lines
+    finally:
+        engine._engine.release()
+
+
+def test_other_things_in_the_folder_are_left_alone(
+    command: list[str], photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "analysis"
+    out.mkdir()
+    (out / "design.png").write_bytes(b"mine")
+    with pytest.raises(InputError, match="not an analysis"):
+        next(Engine().run(AnalyseJob(reference=str(photo), out=str(out))))
+    assert (out / "design.png").read_bytes() == b"mine"
+    with pytest.raises(InputError, match="a file"):
+        next(Engine().run(AnalyseJob(reference=str(photo), out=str(out / "design.png"))))
