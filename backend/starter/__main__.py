@@ -1,9 +1,10 @@
-"""Makes the starter model: `python -m backend.starter data|autoencoder|unet|controlnets|…`.
+"""Makes the starter model: `python -m backend.starter data|autoencoder|unet|textures|…`.
 
     npm install @iconify-json/fluent-emoji-flat @iconify-json/noto
     python -m backend.starter data --run RUN --icons node_modules/@iconify-json/*/icons.json
     python -m backend.starter autoencoder --run RUN --minutes 13
-    python -m backend.starter unet --run RUN --minutes 34
+    python -m backend.starter unet --run RUN --minutes 22
+    python -m backend.starter textures --run RUN --minutes 55
     python -m backend.starter samples --run RUN --icons … --out samples.png
     python -m backend.starter export --run RUN --out backend/models/starter
 
@@ -16,6 +17,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ from backend.starter.architecture import CONTROLNETS, Components
 from backend.starter.autoencoder import autoencoder_loss
 from backend.starter.data import TRIGGER, make_corpus, stream
 from backend.starter.designs import load_icons
-from backend.starter.diffusion import TRAINED, diffusion_loss
+from backend.starter.diffusion import TEXTURES, TRAINED, diffusion_loss
 from backend.starter.latents import LatentCorpus, make_latents
 from backend.starter.runs import Run
 from backend.starter.samples import redraw, sheet, survey
@@ -69,15 +71,24 @@ def _unet(run: Run, options: argparse.Namespace) -> None:
     _train_denoiser(run, "unet", parts, TRAINED, options)
 
 
-def _controlnets(run: Run, options: argparse.Namespace) -> None:
+def _textures(run: Run, options: argparse.Namespace) -> None:
     parts = run.trained(options.seed, until="unet")
+    _train_denoiser(run, "textures", parts, TEXTURES, options)
+
+
+def _controlnets(run: Run, options: argparse.Namespace) -> None:
+    parts = run.trained(options.seed, until="textures")
     for name in TRAINED:
         parts[name].requires_grad_(name in CONTROLNETS)
     _train_denoiser(run, "controlnets", parts, CONTROLNETS, options)
 
 
 def _train_denoiser(
-    run: Run, name: str, parts: Components, trained: tuple[str, ...], options: argparse.Namespace
+    run: Run,
+    name: Literal["unet", "textures", "controlnets"],
+    parts: Components,
+    trained: tuple[str, ...],
+    options: argparse.Namespace,
 ) -> None:
     _placed(parts, ("vae", *TRAINED), options.device)
     for done in make_latents(parts["vae"], run.open_corpus(), run.latents):
@@ -89,7 +100,7 @@ def _train_denoiser(
         corpus,
         batch=options.batch or 16,
         device=options.device,
-        controlled=trained == CONTROLNETS,
+        part="all" if name == "unet" else name,
     )
     _train(run, name, parts, trained, loss, options, rate=1e-3, average=0.998)
 
@@ -187,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--count", type=int, default=3000, help="pairs of design and textile")
     add_training("autoencoder", _autoencoder, "train the autoencoder")
     add_training("unet", _unet, "train UNet, text encoders and ControlNets together")
+    add_training("textures", _textures, "go on with UNet and text encoders where thread forms")
     add_training("controlnets", _controlnets, "go on with the ControlNets alone")
     samples = add("samples", _samples, "draw unseen designs as textiles and measure")
     samples.add_argument("--count", type=int, default=5, help="designs")

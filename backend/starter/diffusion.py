@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,10 +13,15 @@ from backend.starter.architecture import CONTROLNETS
 from backend.starter.data import TRIGGER
 from backend.starter.latents import LatentCorpus
 
-__all__ = ["TRAINED", "caption", "diffusion_loss", "encode_text", "size_ids"]
+__all__ = ["TEXTURES", "TRAINED", "Part", "caption", "diffusion_loss", "encode_text", "size_ids"]
+
+Part = Literal["all", "controlnets", "textures"]
 
 TRAINED = ("unet", "text_encoder", "text_encoder_2", *CONTROLNETS)
 """What `diffusion_loss` gives gradients to."""
+
+TEXTURES = TRAINED[:3]
+"""Those of them that learn textiles; the ControlNets only tell the design."""
 
 # Share of batches with no control, canny, tile, both. The scales are those of use (the paper,
 # section 4: 0.5 and 0.5), so that the sum of both means what it meant in training.
@@ -26,6 +31,7 @@ _FLAT_SHARE = 0.25
 _NO_WORDS, _NO_SUBJECT = 0.1, 0.3
 _POOLED_SUBJECT = 0.5  # share of samples whose pooled text names no textile, as in a routed pass
 _SNR_LIMIT = 5.0
+_FOCUS, _FOCUS_SPREAD = -0.5, 1.0  # half of the timesteps lie between 240 and 540
 _FULL_EVERY = 6  # every sixth batch sees whole windows, the others quarters of them
 
 
@@ -85,7 +91,7 @@ def diffusion_loss(
     *,
     batch: int = 16,
     device: str = "cpu",
-    controlled: bool = False,
+    part: Part = "all",
 ) -> Callable[[torch.Generator], Tensor]:
     """The loss of one random batch, for `training.fit`.
 
@@ -100,9 +106,10 @@ def diffusion_loss(
         corpus: latents and control pictures.
         batch: quarter windows a step; whole windows come a quarter as many.
         device: where the networks are.
-        controlled: leave no batch without a ControlNet (when only they are trained).
+        part: "all"; "controlnets", then no batch is left without one; or "textures", UNet and text
+            encoders alone, at the timesteps where thread takes form.
     """
-    shares = np.array(_CONTROLS) * [not controlled, 1, 1, 1]
+    shares = np.array(_CONTROLS) * [part != "controlnets", 1, 1, 1]
     alphas = parts["scheduler"].alphas_cumprod.to(device)
     window = corpus.tiles.shape[1]
 
@@ -113,7 +120,7 @@ def diffusion_loss(
         latents, edges, tiles, captions, pooled_captions = _batch(corpus, count, side, rng)
         z = latents.to(device) * corpus.scale
         noise = torch.randn(z.shape, generator=generator).to(device)
-        t = torch.randint(len(alphas), (count,), generator=generator).to(device)
+        t = _timesteps(len(alphas), count, part, generator).to(device)
         alpha = alphas[t].view(-1, 1, 1, 1)
         noisy = (alpha.sqrt() * z + (1 - alpha).sqrt() * noise).to(
             memory_format=torch.channels_last
@@ -128,7 +135,8 @@ def diffusion_loss(
                 "controlnet_canny": (edges, (0.0, alone, 0.0, 0.5)[kind]),
                 "controlnet_tile": (tiles, (0.0, 0.0, alone, 0.5)[kind]),
             }
-            controls = _controls(parts, noisy, t, hidden, added, chosen)
+            with torch.set_grad_enabled(part != "textures"):
+                controls = _controls(parts, noisy, t, hidden, added, chosen)
             predicted = parts["unet"](
                 noisy, t, encoder_hidden_states=hidden, added_cond_kwargs=added, **controls
             ).sample
@@ -137,6 +145,14 @@ def diffusion_loss(
         return (error * (snr.clamp(max=_SNR_LIMIT) + 1) / (snr + 1)).mean()
 
     return loss
+
+
+def _timesteps(count: int, batch: int, part: Part, generator: torch.Generator) -> Tensor:
+    """(batch,) timesteps: uniform, or logit-normal (Esser et al., 2024, section 3.1)."""
+    if part != "textures":
+        return torch.randint(count, (batch,), generator=generator)
+    normal = torch.randn((batch,), generator=generator) * _FOCUS_SPREAD + _FOCUS
+    return (normal.sigmoid() * count).long().clamp(max=count - 1)
 
 
 def _batch(

@@ -23,7 +23,7 @@ class Run:
     """One folder that `python -m backend.starter` works in.
 
     Attributes:
-        folder: holds `corpus/`, `latents/` and the checkpoints of the three trainings.
+        folder: holds `corpus/`, `latents/` and the checkpoints of the trainings.
         architecture: sizes of the model.
     """
 
@@ -41,7 +41,7 @@ class Run:
         return self.folder / "latents"
 
     def checkpoint(self, name: str) -> Path:
-        """Checkpoint of "autoencoder", "unet" (with text encoders and ControlNets) or
+        """Checkpoint of "autoencoder", "unet" (with text encoders and ControlNets), "textures" or
         "controlnets"."""
         return self.folder / f"{name}.pt"
 
@@ -62,7 +62,7 @@ class Run:
             InputError: the autoencoder is not trained, without which nothing can follow.
         """
         parts = build(self.architecture, seed)
-        order = ("autoencoder", "unet", "controlnets")
+        order = ("autoencoder", "unet", "textures", "controlnets")
         for name in order[: order.index(until) + 1]:
             path = self.checkpoint(name)
             if path.exists():

@@ -111,7 +111,7 @@ def test_controlnets_alone_learn_from_every_batch(latents: LatentCorpus) -> None
     parts = build(TINY, 1)
     for name in TRAINED:
         parts[name].requires_grad_(name in CONTROLNETS)
-    loss = diffusion_loss(parts, latents, batch=2, controlled=True)
+    loss = diffusion_loss(parts, latents, batch=2, part="controlnets")
     generator = torch.Generator().manual_seed(0)
     assert all(loss(generator).requires_grad for _ in range(30))
 
