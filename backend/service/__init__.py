@@ -4,7 +4,8 @@ Every request carries `Authorization: Bearer TOKEN`, `Host: 127.0.0.1:PORT` and 
 Bodies and answers are JSON; a refusal is `{"error": …, "remedy": …}` with a 4xx status.
 
     GET  /v1/hello                  {protocol, version, profiles, pid}
-    POST /v1/jobs                   a job (see backend.jobs.job_to_dict) → 201 and its JobStatus
+    POST /v1/jobs                   a job (see backend.jobs.job_to_dict) → 201 and its JobStatus;
+                                    a first look (preview) waits for no training
     GET  /v1/jobs                   [JobStatus, …] in the order they came
     GET  /v1/jobs/{id}              JobStatus
     POST /v1/jobs/{id}/cancel       JobStatus; the job is over within two seconds

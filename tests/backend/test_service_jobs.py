@@ -90,8 +90,10 @@ def test_a_wrong_job_is_refused_by_field(
 def test_a_running_job_is_cancelled_and_its_neighbours_are_not(
     service: Service, folder: Path, tiny_model: Path
 ) -> None:
-    running = service.submit(endless_job(folder, tiny_model))
-    waiting, last = service.submit(preview_job(folder)), service.submit(preview_job(folder))
+    job = endless_job(folder, tiny_model)
+    short = {**job, "out": str(folder / "short"), "steps_one": 1}
+    running = service.submit(job)
+    waiting, last = service.submit(short), service.submit(short)
     wait_for_stage(service, running, "pair", "stage one")
     assert service.status(waiting)["state"] == "queued"
     assert service.client.post(f"/v1/jobs/{waiting}/cancel").json()["state"] == "cancelled"
@@ -108,20 +110,32 @@ def test_cancelling_a_finished_job_changes_nothing(service: Service, folder: Pat
     assert service.client.post(f"/v1/jobs/{id}/cancel").json() == done
 
 
-def test_a_killed_worker_fails_only_its_job(
+def test_a_killed_worker_fails_only_its_job(folder: Path, tiny_model: Path) -> None:
+    job = endless_job(folder, tiny_model)
+    with running_service(folder, tiny_model) as service:
+        running = service.submit(job)
+        waiting = service.submit({**job, "out": str(folder / "next"), "steps_one": 1})
+        wait_for_stage(service, running, "pair", "stage one")
+        (worker,) = service.workers()
+        os.kill(worker, signal.SIGKILL)
+        failed = service.wait(running, seconds=30)
+        assert failed["state"] == "failed"
+        assert "SIGKILL" in failed["error"]
+        assert failed["remedy"]
+        assert service.wait(waiting)["state"] == "done"
+        assert not alive(worker)
+
+
+def test_a_first_look_is_ready_while_a_training_runs(
     service: Service, folder: Path, tiny_model: Path
 ) -> None:
-    running = service.submit(endless_job(folder, tiny_model))
-    waiting = service.submit(preview_job(folder))
-    wait_for_stage(service, running, "pair", "stage one")
-    (worker,) = service.workers()
-    os.kill(worker, signal.SIGKILL)
-    failed = service.wait(running, seconds=30)
-    assert failed["state"] == "failed"
-    assert "SIGKILL" in failed["error"]
-    assert failed["remedy"]
-    assert service.wait(waiting)["state"] == "done"
-    assert not alive(worker)
+    training = service.submit(endless_job(folder, tiny_model))
+    wait_for_stage(service, training, "pair", "stage one")
+    assert service.wait(service.submit(preview_job(folder, "look.png")))["state"] == "done"
+    assert service.status(training)["state"] == "running"
+    service.client.post(f"/v1/jobs/{training}/cancel")
+    assert service.wait(training, seconds=30)["state"] == "cancelled"
+    assert (folder / "look.png").is_file()
 
 
 def test_unknown_jobs_and_routes_are_not_found(service: Service) -> None:

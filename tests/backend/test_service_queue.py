@@ -10,13 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from running import alive
 
 from backend.errors import InputError, ResourceError
-from backend.jobs import JobState, JobStatus, PreviewJob
-from backend.service.queue import CANCEL_PATIENCE, Queue
+from backend.jobs import JOB_TYPES, JobState, JobStatus, PreviewJob, RestyleJob, TrainJob
+from backend.service.lane import CANCEL_PATIENCE
+from backend.service.queue import Queue
 from backend.service.store import JobStore
 
 JOB = PreviewJob(reference="/r.png", input="/i.png", out="/nowhere/o.png")
+TRAINING = TrainJob(reference="/r.png", out="/nowhere/style")
 
 WORKER = """
 import json, sys, time
@@ -39,11 +42,13 @@ def worker(*body: str) -> tuple[str, ...]:
 
 
 def with_queue(
-    command: tuple[str, ...], test: Callable[[Queue, JobStore], Awaitable[None]]
+    command: tuple[str, ...],
+    test: Callable[[Queue, JobStore], Awaitable[None]],
+    idle: float | None = None,
 ) -> None:
     async def run() -> None:
         store = JobStore()
-        queue = Queue(store, command)
+        queue = Queue(store, command, idle)
         work = asyncio.create_task(queue.run())
         try:
             await test(queue, store)
@@ -146,6 +151,67 @@ def test_jobs_run_one_by_one_in_their_order() -> None:
     with_queue(worker(DONE), check)
 
 
+HELD = worker(
+    PROGRESS,
+    'time.sleep(60 if message["job"]["kind"] == "train" else 0)',
+    f"{DONE[:-1]}, flush=True)",
+)
+
+
+def test_a_first_look_does_not_wait_for_a_training() -> None:
+    async def check(queue: Queue, store: JobStore) -> None:
+        training, waiting = queue.submit(TRAINING), queue.submit(TRAINING)
+        await until(store, training.id, JobState.RUNNING, progress=True)
+        for _ in range(2):
+            await until(store, queue.submit(JOB).id, JobState.DONE)
+        assert store.status(training.id).state is JobState.RUNNING
+        assert store.status(waiting.id).state is JobState.QUEUED
+        # A cancel reaches the lane that runs the job.
+        queue.cancel(training.id)
+        await until(store, training.id, JobState.CANCELLED)
+        await until(store, waiting.id, JobState.RUNNING)
+
+    with_queue(HELD, check)
+
+
+def test_jobs_that_share_files_keep_their_order() -> None:
+    store, kinds = JobStore(), set(JOB_TYPES)
+    training = store.add(TRAINING)
+    assert store.next_queued(kinds) == training.id
+    store.update(training.id, state=JobState.RUNNING)
+    inside = PreviewJob(reference="/nowhere/style/reference.png", input="/i.png", out="/o.png")
+    follower = RestyleJob(style="/s", input="/o.png", out="/f.png")
+    spoiler = PreviewJob(reference="/p.png", input="/f.png", out="/o.png")
+    waiting = [store.add(job).id for job in (inside, follower, spoiler)]
+    assert store.next_queued(kinds) is None
+    free = store.add(PreviewJob(reference="/p.png", input="/i.png", out="/free.png"))
+    assert store.next_queued(kinds) == free.id
+    store.update(free.id, state=JobState.DONE)
+    before = training.id
+    for id in waiting:
+        store.update(before, state=JobState.DONE)
+        assert store.next_queued(kinds) == id
+        store.update(id, state=JobState.RUNNING)
+        assert store.next_queued(kinds) is None
+        before = id
+
+
+def test_an_idle_worker_gives_its_memory_back() -> None:
+    tell = 'print(json.dumps({"done": {"outputs": {"pid": str(os.getpid())}}}), flush=True)'
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        pids = []
+        for _ in range(2):
+            result = (await until(store, queue.submit(JOB).id, JobState.DONE)).result
+            assert result is not None
+            pids.append(int(result.outputs["pid"]))
+            while alive(pids[-1]):
+                await asyncio.sleep(0.01)
+        assert pids[0] != pids[1]
+
+    with_queue(worker("import os", tell), check, idle=0.2)
+
+
 def test_a_worker_that_cannot_start_fails_the_job(tmp_path: Path) -> None:
     async def check(queue: Queue, store: JobStore) -> None:
         status = await until(store, queue.submit(JOB).id, JobState.FAILED)
@@ -171,4 +237,4 @@ def test_a_finished_job_does_not_change() -> None:
     id = store.add(JOB).id
     store.update(id, state=JobState.CANCELLED)
     assert store.update(id, state=JobState.DONE).state is JobState.CANCELLED
-    assert store.next_queued() is None
+    assert store.next_queued(set(JOB_TYPES)) is None
