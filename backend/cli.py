@@ -192,12 +192,19 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parent", type=int, metavar="PID", help="stop when this process has ended"
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="folder by which other programs of the same user find this service; "
+        "it can have one only",
+    )
 
 
 def _serve(options: argparse.Namespace) -> int:
     from backend.service.server import serve
 
-    serve(options.root, options.parent)
+    serve(options.root, options.parent, options.data)
     return EXIT_OK
 
 

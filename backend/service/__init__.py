@@ -10,5 +10,9 @@ Bodies and answers are JSON; a refusal is `{"error": …, "remedy": …}` with a
     GET  /v1/jobs/{id}              JobStatus
     POST /v1/jobs/{id}/cancel       JobStatus; the job is over within two seconds
     GET  /v1/jobs/{id}/files/{role} a result's file, such as "image"
+    POST /v1/clients/join           {pid}: the service stays while that process lives
+    POST /v1/clients/leave          {pid} → {stopping}: true if nobody else needs the service
     POST /v1/shutdown               stops the service
+
+With `serve --data DIR` it can be found by DIR/run/service.json, which says what `serve` prints.
 """

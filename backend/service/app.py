@@ -29,15 +29,25 @@ class Service:
 
     Args:
         stop: called when a client asks the service to end.
+        join: called with the process that wants the service to stay as long as itself.
+        leave: called with a process that wants it no more; returns whether the service stops.
     """
 
     def __init__(
-        self, store: JobStore, queue: Queue, roots: Roots, stop: Callable[[], None]
+        self,
+        store: JobStore,
+        queue: Queue,
+        roots: Roots,
+        stop: Callable[[], None],
+        join: Callable[[int], None],
+        leave: Callable[[int], bool],
     ) -> None:
         self._store = store
         self._queue = queue
         self._roots = roots
         self._stop = stop
+        self._join = join
+        self._leave = leave
 
     def app(self) -> Starlette:
         """The ASGI application, still without its guard."""
@@ -49,6 +59,8 @@ class Service:
                 Route("/v1/jobs/{id}", self.job),
                 Route("/v1/jobs/{id}/cancel", self.cancel, methods=["POST"]),
                 Route("/v1/jobs/{id}/files/{role}", self.file),
+                Route("/v1/clients/join", self.join, methods=["POST"]),
+                Route("/v1/clients/leave", self.leave, methods=["POST"]),
                 Route("/v1/shutdown", self.shutdown, methods=["POST"]),
             ],
             exception_handlers={
@@ -91,6 +103,13 @@ class Service:
             raise HTTPException(404, f"The job's {role!r} is a folder, or gone.")
         return FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
 
+    async def join(self, request: Request) -> Response:
+        self._join(await _pid(request))
+        return Answer({"joined": True})
+
+    async def leave(self, request: Request) -> Response:
+        return Answer({"stopping": self._leave(await _pid(request))})
+
     async def shutdown(self, request: Request) -> Response:
         self._stop()
         return Answer({"stopping": True}, status_code=202)
@@ -102,6 +121,13 @@ class Service:
         except InputError as error:
             raise HTTPException(404, error.message) from None
         return id
+
+
+async def _pid(request: Request) -> int:
+    pid = (await read_object(request, MAX_BODY)).get("pid")
+    if type(pid) is not int or not 0 < pid < 2**31:
+        raise InputError(f"pid: {pid!r} is no process number.", "Send the number of a process.")
+    return pid
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Notices when the program that started the service is gone."""
+"""Notices when the programs that use the service are gone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,46 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["process_exists", "wait_for_exit", "watch_parent", "watch_stdin"]
+from backend.errors import ResourceError
+
+__all__ = ["Clients", "process_exists", "wait_for_exit", "watch_parent", "watch_stdin"]
 
 POLL_SECONDS = 0.5
+MAX_CLIENTS = 32
+
+
+class Clients:
+    """Who keeps the service alive: the program that started it, and those that joined it.
+
+    Args:
+        stop: called when the last one has left.
+    """
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self._stop = stop
+        self._present: set[int] = set()
+
+    def join(self, pid: int, watch: Callable[[int], object]) -> None:
+        """Count process `pid`; `watch` sees to it that `leave` is called when it has ended.
+
+        Raises:
+            ResourceError: there are too many.
+        """
+        if pid in self._present:
+            return
+        if len(self._present) >= MAX_CLIENTS:
+            raise ResourceError(
+                f"{MAX_CLIENTS} programs use this service already.", "Close some of them."
+            )
+        self._present.add(pid)
+        watch(pid)
+
+    def leave(self, pid: int) -> bool:
+        """Process `pid` needs the service no more; returns whether the service stops."""
+        self._present.discard(pid)
+        if not self._present:
+            self._stop()
+        return not self._present
 
 
 def watch_stdin(gone: Callable[[], object]) -> None:

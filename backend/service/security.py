@@ -69,16 +69,22 @@ class Roots:
 
     Args:
         folders: existing folders.
+        closed: folders in them that jobs may not touch.
 
     Raises:
         InputError: one of them is no folder.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], closed: Sequence[Path] = ()) -> None:
         for folder in folders:
             if not folder.is_dir():
                 raise InputError(f"{folder}: this is not a folder.", "Give --root a folder.")
         self._folders = [folder.resolve() for folder in folders]
+        self._closed = [folder.resolve() for folder in closed]
+
+    @property
+    def names(self) -> list[str]:
+        return [str(folder) for folder in self._folders]
 
     def resolve(self, text: str) -> Path:
         """The real path behind `text`, symbolic links followed.
@@ -94,6 +100,8 @@ class Roots:
             raise InputError(f"{text!r} is not a usable path.", "Check the path.") from error
         if not absolute:
             raise InputError(f"{text!r} is not an absolute path.", "Send absolute paths.")
+        if any(path.is_relative_to(folder) for folder in self._closed):
+            raise InputError(f"{text}: this is the service's own folder.", "Choose another path.")
         if not any(path.is_relative_to(folder) for folder in self._folders):
             raise InputError(
                 f"{text}: this lies outside the folders that the service may use.",

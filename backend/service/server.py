@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from starlette.applications import Starlette
 import backend
 from backend.jobs import PROTOCOL_VERSION
 from backend.service.app import Service
-from backend.service.lifetime import watch_parent, watch_stdin
+from backend.service.info import InfoFile
+from backend.service.lifetime import Clients, watch_parent, watch_stdin
 from backend.service.queue import Queue
 from backend.service.security import Guard, Roots
 from backend.service.store import JobStore
@@ -26,21 +27,29 @@ from backend.service.store import JobStore
 __all__ = ["serve"]
 
 
-def serve(folders: Sequence[Path], parent: int | None = None) -> None:
-    """Run the service until it is asked to stop, stdin closes or process `parent` ends.
+def serve(folders: Sequence[Path], parent: int | None = None, data: Path | None = None) -> None:
+    """Run the service until it is asked to stop, or nobody is left who uses it.
 
-    Prints one JSON line, {"port", "token", "pid", "protocol", "version"}, when it can be reached.
+    Whoever starts it is gone when stdin closes or process `parent` ends; others may have joined.
+    Prints one JSON line, {"port", "token", "pid", "protocol", "version", "roots"}, when it can be
+    reached.
 
     Args:
         folders: the folders that jobs may read and write.
+        data: folder for the info file, which says the same to other programs of this user; it can
+            have one service only.
 
     Raises:
-        InputError: one of `folders` is no folder.
+        InputError: one of `folders` is no folder, or `data` has a service already.
+        ResourceError: `data` cannot be written to.
     """
-    asyncio.run(_serve(Roots(folders), parent))
+    with ExitStack() as stack:
+        info = stack.enter_context(InfoFile(data.absolute())) if data is not None else None
+        roots = Roots(folders, closed=[info.folder] if info else [])
+        asyncio.run(_serve(roots, parent, info))
 
 
-async def _serve(roots: Roots, parent: int | None) -> None:
+async def _serve(roots: Roots, parent: int | None, info: InfoFile | None) -> None:
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
@@ -49,20 +58,32 @@ async def _serve(roots: Roots, parent: int | None) -> None:
     server: uvicorn.Server
 
     def stop() -> None:
+        if info is not None:
+            info.withdraw()
         server.should_exit = True
+
+    clients = Clients(stop)
+
+    def left(pid: int) -> None:
+        loop.call_soon_threadsafe(clients.leave, pid)
+
+    def join(pid: int) -> None:
+        clients.join(pid, lambda pid: watch_parent(pid, lambda: left(pid)))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         work = asyncio.create_task(queue.run())
         # A service that takes jobs and never runs them would be worse than none.
         work.add_done_callback(lambda _: stop())
-        announce(port=port, token=token)
+        announcement = announce(port=port, token=token, roots=roots.names)
+        if info is not None:
+            info.write(announcement)
         yield
         work.cancel()
         with suppress(asyncio.CancelledError):
             await work
 
-    app = Service(store, queue, roots, stop).app()
+    app = Service(store, queue, roots, stop, join, clients.leave).app()
     app.router.lifespan_context = lifespan
     server = uvicorn.Server(
         uvicorn.Config(
@@ -78,14 +99,16 @@ async def _serve(roots: Roots, parent: int | None) -> None:
             timeout_graceful_shutdown=1,
         )
     )
-    watch_stdin(lambda: loop.call_soon_threadsafe(stop))
+    starter = parent or 0
+    clients.join(starter, lambda _: watch_stdin(lambda: left(starter)))
     if parent is not None:
-        watch_parent(parent, lambda: loop.call_soon_threadsafe(stop))
+        watch_parent(parent, lambda: left(starter))
     with listener:
         await server.serve(sockets=[listener])
 
 
-def announce(**reach: Any) -> None:
-    """Print how to reach the service."""
+def announce(**reach: Any) -> dict[str, Any]:
+    """Print how to reach the service, and return it."""
     about = {"pid": os.getpid(), "protocol": PROTOCOL_VERSION, "version": backend.__version__}
     print(json.dumps(reach | about), flush=True)
+    return reach | about

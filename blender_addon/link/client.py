@@ -139,8 +139,13 @@ class Client:
         path = f"/v1/jobs/{quote(job_id, safe='')}/cancel"
         return self._status("POST", path, {}, timeout=SUBMIT_SECONDS)
 
-    def shutdown(self) -> None:
-        self._request("POST", "/v1/shutdown", {})
+    def join(self, pid: int) -> None:
+        """Have the backend stay while process `pid` lives."""
+        self._request("POST", "/v1/clients/join", {"pid": pid}, timeout=SUBMIT_SECONDS)
+
+    def leave(self, pid: int) -> bool:
+        """Process `pid` needs the backend no more; returns whether the backend stops."""
+        return bool(self._object("POST", "/v1/clients/leave", {"pid": pid}).get("stopping", True))
 
     def _status(self, method: str, path: str, body: Any = None, **options: float) -> JobStatus:
         data = self._object(method, path, body, **options)

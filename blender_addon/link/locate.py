@@ -29,12 +29,16 @@ class Backend:
     folder: Path | None
     origin: str
 
-    def command(self, roots: list[Path], parent: int) -> list[str]:
-        """The command that serves jobs whose paths lie under `roots`."""
+    def command(self, roots: list[Path], parent: int, data: Path | None = None) -> list[str]:
+        """The command that serves jobs whose paths lie under `roots`.
+
+        Args:
+            data: folder by which other Blenders find the service; None: they do not.
+        """
         command = [str(self.python), "-m", "backend", "serve", "--parent", str(parent)]
         for root in roots:
             command += ["--root", str(root)]
-        return command
+        return command if data is None else [*command, "--data", str(data)]
 
     def variables(self) -> dict[str, str]:
         """Environment of the backend: Blender's own Python settings must not reach it."""

@@ -82,10 +82,14 @@ def tell(text: str, remedy: str = "", *, error: bool = False) -> None:
 def connect(
     *, python: str = "", url: str = "", token: str = "", roots: tuple[str, ...] = ()
 ) -> None:
-    """Start a backend, or attach to one that runs at `url`, unless one is ready already.
+    """Start a backend, or join the one that runs, unless this Blender has one already.
+
+    Without `url` it is the one that serves the add-on's data folder, if another Blender of this
+    user has started it.
 
     Args:
         python: the preference; see `find_backend`.
+        url, token: where a backend runs that was started by hand.
         roots: folders beside the add-on's own in which jobs may read and write.
 
     Raises:
@@ -98,7 +102,7 @@ def connect(
         return
     backend = find_backend(python, data_folder() / "backend")
     allowed = [data_folder(), *(Path(each).absolute() for each in roots)]
-    session.start(backend, roots=allowed, parent=os.getpid(), log=log_file())
+    session.start(backend, roots=allowed, parent=os.getpid(), log=log_file(), data=data_folder())
     watch()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import queue
 import subprocess
 import sys
@@ -19,6 +20,8 @@ __all__ = ["BackendProcess", "creation_options", "tail"]
 
 START_SECONDS = 120.0
 LOG_LIMIT_BYTES = 5 * 2**20
+
+_left_to_others: list[subprocess.Popen[bytes]] = []
 
 
 def creation_options() -> dict[str, int | bool]:
@@ -109,14 +112,22 @@ class BackendProcess:
             )
         return self._endpoint
 
-    def stop(self, *, patience: float = 3.0) -> None:
-        """Ask it to stop, close its input, and after `patience` seconds end it by force."""
+    def stop(self, *, patience: float = 3.0) -> bool:
+        """Leave it and close its input; unless another Blender uses it, see that it ends.
+
+        It ends by itself when nobody is left, and after `patience` seconds by force. Returns
+        whether it has ended.
+        """
+        stopping = True
         if self.running and self._endpoint is not None:
             with contextlib.suppress(LinkError):
-                Client(self._endpoint, timeout=0.5).shutdown()
+                stopping = Client(self._endpoint, timeout=0.5).leave(os.getpid())
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
+        if not stopping:
+            _left_to_others.append(self._process)
+            return False
         for end in (lambda: None, self._process.terminate, self._process.kill):
             end()
             try:
@@ -127,6 +138,7 @@ class BackendProcess:
         self._reader.join(patience)
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()
+        return True
 
 
 def _read_lines(stream: IO[bytes] | None, lines: queue.SimpleQueue[str]) -> None:

@@ -6,14 +6,17 @@ headless loop drive the same object.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from .client import Client, Endpoint, LinkError, UnreachableError
 from .jobs import Job, JobState, JobStatus, Progress, Result
+from .joining import find_running
 from .locate import Backend
 from .process import BackendProcess
 
@@ -79,6 +82,7 @@ class Session:
     _process: BackendProcess | None = None
     _client: Client | None = None
     _silent_since: float | None = None
+    _data: Path | None = None  # of the backend that was joined, or started where others may join
 
     @property
     def phase(self) -> Phase:
@@ -105,16 +109,49 @@ class Session:
         """Seconds for which the backend has not answered; 0 while it does."""
         return 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
 
-    def start(self, backend: Backend, *, roots: list[Path], parent: int, log: Path) -> None:
-        """Start a backend unless one is starting or ready; `step` sees it become ready."""
+    def start(
+        self,
+        backend: Backend,
+        *,
+        roots: list[Path],
+        parent: int,
+        log: Path,
+        data: Path | None = None,
+    ) -> None:
+        """Start a backend unless one is starting or ready; `step` sees it become ready.
+
+        Args:
+            data: folder that has one backend for all programs of the user. If one runs there it is
+                joined; if that may not work in `roots`, this session gets one for itself.
+
+        Raises:
+            LinkError: it cannot be started, or the running one does not fit this add-on.
+        """
         if self.phase in (Phase.READY, Phase.STARTING):
             return
         self.stop()
         self.failure = None
-        self.origin, self.roots = backend.origin, roots
+        self.origin, self.roots, self._data = backend.origin, roots, data
+        if self._join():
+            return
+        alone = data is not None and find_running(data) is not None
         self._process = BackendProcess(
-            backend.command(roots, parent), log=log, variables=backend.variables()
+            backend.command(roots, parent, None if alone else data),
+            log=log,
+            variables=backend.variables(),
         )
+
+    def _join(self) -> bool:
+        """Join the backend that runs at the data folder, if one does and may work here."""
+        running = find_running(self._data) if self._data is not None else None
+        if running is None or not running.allows(self.roots):
+            return False
+        client = Client(running.endpoint)
+        version = client.hello().version
+        client.join(os.getpid())
+        self._client, self.version = client, version
+        self.origin, self.roots = "one that runs already", list(running.roots)
+        return True
 
     def attach(self, endpoint: Endpoint) -> None:
         """Use a backend that runs already; raises a LinkError when it does not fit."""
@@ -126,11 +163,20 @@ class Session:
         self.roots = []
 
     def stop(self) -> None:
-        """End the backend that was started here, or let go of one that was not."""
-        process, self._process, self._client = self._process, None, None
-        self._silent_since = None
-        if process is not None:
-            process.stop()
+        """Leave the backend; one that the add-on started ends when nobody is left."""
+        process, client, joined = self._process, self._client, self._data is not None
+        self._process = self._client = self._silent_since = self._data = None
+        stays = False
+        with suppress(LinkError):
+            if process is not None:
+                stays = not process.stop()
+            elif client is not None and joined:
+                stays = not client.leave(os.getpid())
+            if stays and client is not None:
+                # It must not go on with what nobody waits for.
+                for task in self.tasks:
+                    if task.id:
+                        client.cancel(task.id)
 
     def submit(self, task: Task) -> None:
         """Queue a task; it is sent as soon as the backend is ready.
@@ -163,7 +209,7 @@ class Session:
         except UnreachableError as error:
             if self._silent_since is None:
                 self._silent_since = time.monotonic()
-            if self._process is not None and not self._process.running:
+            if self._gone():
                 return self._give_up(self._ended())
             return [] if self.silence < PATIENCE_SECONDS else self._give_up(error)
         except LinkError as error:
@@ -177,13 +223,29 @@ class Session:
         if not self._process.running and self._client is not None:
             raise self._ended()
         if self._client is None:
-            endpoint = self._process.announced()
+            try:
+                endpoint = self._process.announced()
+            except LinkError:
+                if not self._join():  # another Blender was quicker
+                    raise
+                self._process.stop()
+                self._process = None
+                return True
             if endpoint is None:
                 return False
             client = Client(endpoint)
             self.version = client.hello().version
             self._client = client
         return True
+
+    def _gone(self) -> bool:
+        """Whether the backend has ended, rather than being slow to answer."""
+        if self._process is not None:
+            return not self._process.running
+        try:
+            return self._data is not None and find_running(self._data) is None
+        except LinkError:
+            return True
 
     def _ended(self) -> LinkError:
         return LinkError(

@@ -113,8 +113,10 @@ class Handler(BaseHTTPRequestHandler):
         elif len(parts) == 3 and parts[2] == "cancel" and parts[1] in jobs:
             jobs[parts[1]]["state"] = "cancelled"
             self.answer(200, jobs[parts[1]])
-        elif parts == ["shutdown"]:
-            self.answer(202, {"stopping": True})
+        elif parts == ["clients", "join"]:
+            self.answer(200, {"joined": True})
+        elif parts == ["clients", "leave"]:
+            self.answer(200, {"stopping": True})
             threading.Thread(target=self.server.shutdown, daemon=True).start()
         else:
             self.answer(404, {"error": "There is no such job.", "remedy": ""})

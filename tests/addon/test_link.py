@@ -34,7 +34,7 @@ def until(look: Callable[[], object]) -> object:
 
 
 class FakeBackend(Backend):
-    def command(self, roots: list[Path], parent: int) -> list[str]:
+    def command(self, roots: list[Path], parent: int, data: Path | None = None) -> list[str]:
         return [sys.executable, str(FAKE), "serve"]
 
 

@@ -139,13 +139,17 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def running_service(*roots: Path, parent: int | None = None) -> Iterator[Service]:
+def running_service(
+    *roots: Path, parent: int | None = None, data: Path | None = None
+) -> Iterator[Service]:
     """Start a service, give it out, and see that it is gone afterwards."""
     command = [sys.executable, "-m", "backend", "serve"]
     for root in roots:
         command += ["--root", str(root)]
     if parent is not None:
         command += ["--parent", str(parent)]
+    if data is not None:
+        command += ["--data", str(data)]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -23,6 +23,8 @@ ROUTES = (
     ("GET", "/v1/jobs/1"),
     ("POST", "/v1/jobs/1/cancel"),
     ("GET", "/v1/jobs/1/files/image"),
+    ("POST", "/v1/clients/join"),
+    ("POST", "/v1/clients/leave"),
     ("POST", "/v1/shutdown"),
     ("GET", "/nowhere"),
     ("OPTIONS", "/v1/jobs"),
