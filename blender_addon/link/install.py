@@ -21,8 +21,22 @@ from .process import creation_options
 
 __all__ = ["Installer", "bundled_files"]
 
-NEEDED_BYTES = 5 * 2**30
+# On Linux torch brings the libraries of NVIDIA's GPUs, and pip unpacks them beside its download.
+NEEDED_BYTES = (9 if sys.platform == "linux" else 4) * 2**30
 PACKAGES = re.compile(r"^[A-Za-z0-9._-]+==", re.MULTILINE)
+NAMED = re.compile(r"\s*(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)")
+DOWNLOAD = re.compile(r"\s*Downloading ([A-Za-z0-9._]+?)-\d\S* \(([\d.]+ [kMG]B)\)")
+UNREACHABLE = (
+    "NewConnectionError",
+    "NameResolutionError",
+    "name resolution",
+    "Max retries",
+    "Retrying (Retry",
+    "ConnectTimeoutError",
+    "ReadTimeoutError",
+    "ProxyError",
+)
+MISFIT = ("No matching distribution", "requires a different Python", "not a supported wheel")
 
 
 def bundled_files(dist: Path) -> tuple[Path, Path]:
@@ -63,6 +77,7 @@ class Installer:
     _reader: threading.Thread | None = None
     _last: list[str] = field(default_factory=list)
     _seen: int = 0
+    _unpacking: int = 0
     _packages: int = 1
 
     def begin(self) -> None:
@@ -107,6 +122,7 @@ class Installer:
         while not self._lines.empty():
             self._hear(self._lines.get())
         if self._process is None or self._process.poll() is None:
+            self._watch_unpacking()
             return self._process is not None
         if self._reader is not None:
             self._reader.join(0.2)
@@ -159,13 +175,25 @@ class Installer:
 
     def _hear(self, line: str) -> None:
         self._last = [*self._last[-19:], line]
-        name = re.match(r"\s*(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)", line)
-        if name:
+        if name := NAMED.match(line):
             self._seen += 1
-            self.progress = 0.05 + 0.75 * min(self._seen / self._packages, 1.0)
+            self._packages = max(self._packages, self._seen)
+            self.progress = max(self.progress, 0.05 + 0.45 * self._seen / self._packages)
             self.message = f"Fetching {name[1]}"
-        elif line.startswith("Installing collected packages"):
-            self.progress, self.message = 0.85, "Unpacking packages (a minute or two)"
+        elif download := DOWNLOAD.match(line):
+            self.message = f"Fetching {download[1]} ({download[2]})"
+        elif line.startswith("Installing collected packages:") and not self._unpacking:
+            self._unpacking = line.count(",") + 1
+            self._watch_unpacking()
+
+    def _watch_unpacking(self) -> None:
+        """pip says nothing while it unpacks; what lies there tells how far it is."""
+        if not self._unpacking or self.progress >= 0.99:
+            return
+        there = sum(1 for _ in self.target.glob("**/site-packages/*.dist-info"))
+        share = min(there / self._unpacking, 1.0)
+        self.progress = max(self.progress, 0.5 + 0.48 * share)
+        self.message = f"Unpacking packages ({min(there, self._unpacking)} of {self._unpacking})"
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdout is not None:
@@ -188,10 +216,19 @@ def _failure(last: Sequence[str]) -> LinkError:
         )
     if "No space left" in text:
         return LinkError("The disk is full.", "Make room, then press Install again.")
-    if any(word in text for word in ("NewConnectionError", "name resolution", "Max retries")):
+    if any(word in text for word in UNREACHABLE):
         return LinkError(
             "The package index cannot be reached.",
             "Check the network connection, then press Install again.",
+        )
+    if any(word in text for word in MISFIT):
+        wanted = re.search(r"No matching distribution found for (\S+)", text)
+        version = ".".join(map(str, sys.version_info[:2]))
+        return LinkError(
+            f"Not all packages exist for this Blender's Python {version} on this system"
+            f"{f' ({wanted[1]})' if wanted else ''}.",
+            "Choose the Python of an environment that has the backend in the preferences, "
+            "or use a Blender from blender.org.",
         )
     errors = [line for line in last if line.upper().startswith("ERROR")] or [*last, "no reason"]
     return LinkError(f"The installation failed: {errors[-1][:200]}", "Press Install to try again.")

@@ -20,7 +20,7 @@ DIST = Path(__file__).resolve().parents[1] / "dist"
 class STITCHWORK_OT_backend_install(bpy.types.Operator):
     bl_idname = "stitchwork.backend_install"
     bl_label = "Install Backend"
-    bl_description = "Download and install the backend into a folder of its own (about 2 GB)"
+    bl_description = "Download and install the backend into a folder of its own (2 to 7 GB)"
 
     cancel: BoolProperty(name="Cancel", default=False, options={"SKIP_SAVE", "HIDDEN"})
 
