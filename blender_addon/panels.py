@@ -148,6 +148,7 @@ class STITCHWORK_PT_garment(_Sidebar, bpy.types.Panel):
         )
         side = row.column(align=True)
         side.operator("stitchwork.patch_add", text="", icon="ADD")
+        side.operator("stitchwork.patch_from_faces", text="", icon="FACESEL")
         side.operator("stitchwork.patch_remove", text="", icon="REMOVE")
 
 
@@ -169,6 +170,8 @@ class STITCHWORK_PT_patch(_Sidebar, bpy.types.Panel):
         layout.prop(patch, "region")
         if patch.region == "GROUP":
             layout.prop_search(patch, "vertex_group", obj, "vertex_groups")
+        elif patch.region == "FACES":
+            layout.operator("stitchwork.patch_faces", icon="FACESEL")
         elif patch.region == "MASK":
             layout.template_ID(patch, "mask_image", open="image.open", text="Mask")
         column = layout.column(align=True)

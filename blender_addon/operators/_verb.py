@@ -7,10 +7,11 @@ from typing import Any
 
 import bpy
 
+from ..garment import patches
 from ..garment.errors import GarmentError
 from ..link.client import LinkError
 
-__all__ = ["attempt", "has_applied", "has_patch"]
+__all__ = ["PatchVerb", "attempt", "has_applied", "has_patch"]
 
 
 def attempt(operator: bpy.types.Operator, work: Callable[[], str]) -> set[str]:
@@ -50,3 +51,20 @@ def has_applied(cls: Any, context: bpy.types.Context) -> bool:
         cls.poll_message_set("Embroider a patch first")
         return False
     return True
+
+
+class PatchVerb:
+    """What operators on the active patch share: subclasses say only what they do to it."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return has_patch(cls, context)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        operator: Any = self
+        obj = context.object
+        return attempt(operator, lambda: self.work(obj, patches.active_patch(obj)))
+
+    def work(self, obj: bpy.types.Object, patch: Any) -> str:
+        """Do it and return what was done, in words; a GarmentError is reported."""
+        raise TypeError(f"{type(self).__name__} does not say what it does to {patch.name}.")

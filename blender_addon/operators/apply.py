@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 from bpy.props import StringProperty
 
-from ..garment import apply, patches
+from ..garment import apply
 from ..garment.errors import GarmentError
-from ._verb import attempt, has_patch
+from ._verb import PatchVerb
 
 __all__ = ["STITCHWORK_OT_apply"]
 
 
-class STITCHWORK_OT_apply(bpy.types.Operator):
+class STITCHWORK_OT_apply(PatchVerb, bpy.types.Operator):
     bl_idname = "stitchwork.apply"
     bl_label = "Apply"
     bl_description = (
@@ -28,23 +29,14 @@ class STITCHWORK_OT_apply(bpy.types.Operator):
         subtype="FILE_PATH",
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return has_patch(cls, context)
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        def work() -> str:
-            obj = context.object
-            patch = patches.active_patch(obj)
-            path = self.filepath or patch.result_path
-            if not path:
-                raise GarmentError(
-                    f"Patch '{patch.name}' has no embroidered picture.", "Embroider it first."
-                )
-            apply.apply_patch(obj, patch, Path(bpy.path.abspath(path)))
-            return f"{patch.name} is applied"
-
-        return attempt(self, work)
+    def work(self, obj: bpy.types.Object, patch: Any) -> str:
+        path = self.filepath or patch.result_path
+        if not path:
+            raise GarmentError(
+                f"Patch '{patch.name}' has no embroidered picture.", "Embroider it first."
+            )
+        apply.apply_patch(obj, patch, Path(bpy.path.abspath(path)))
+        return f"{patch.name} is applied"
 
 
 def register() -> None:

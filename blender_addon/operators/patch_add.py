@@ -8,7 +8,11 @@ from bpy.props import BoolProperty
 from ..garment import patches, region
 from ._verb import attempt
 
-__all__ = ["STITCHWORK_OT_patch_add", "STITCHWORK_OT_patch_faces"]
+__all__ = [
+    "STITCHWORK_OT_patch_add",
+    "STITCHWORK_OT_patch_faces",
+    "STITCHWORK_OT_patch_from_faces",
+]
 
 
 class STITCHWORK_OT_patch_add(bpy.types.Operator):
@@ -28,6 +32,22 @@ class STITCHWORK_OT_patch_add(bpy.types.Operator):
                 patch.rect = region.faces_rect(obj, patch)
             else:
                 patch = patches.add_patch(obj, style=style)
+            return f"{patch.name}: {patch.size_text}"
+
+        return attempt(self, work)
+
+
+class STITCHWORK_OT_patch_from_faces(bpy.types.Operator):
+    bl_idname = "stitchwork.patch_from_faces"
+    bl_label = "Add Patch from Selected Faces"
+    bl_description = "Add a patch over the faces that are selected now, in Edit or Object Mode"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        def work() -> str:
+            obj = context.object
+            patch = patches.add_patch(obj, chosen="FACES", style=context.scene.stitchwork.style)
+            patch.rect = region.faces_rect(obj, patch)
             return f"{patch.name}: {patch.size_text}"
 
         return attempt(self, work)
@@ -54,7 +74,7 @@ class STITCHWORK_OT_patch_faces(bpy.types.Operator):
         return attempt(self, work)
 
 
-CLASSES = (STITCHWORK_OT_patch_add, STITCHWORK_OT_patch_faces)
+CLASSES = (STITCHWORK_OT_patch_add, STITCHWORK_OT_patch_from_faces, STITCHWORK_OT_patch_faces)
 
 
 def register() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from mathutils import Vector
 from numpy.typing import NDArray
 
+from ..garment.emission import new_material
 from . import REFERENCE_DESIGN, REFERENCE_MASK, REFERENCE_PHOTO
 from .drawing import Canvas, Floats, hex_colour
 from .reference_motif import REGIONS, SIDE, stitches, underlay
@@ -73,8 +74,7 @@ def _fibre_material(
 
     `filaments` are counted round the thread, `lay` is how many turn past per mm of length.
     """
-    material = bpy.data.materials.new(name)
-    material.use_nodes = True
+    material = new_material(name)
     tree = material.node_tree
     nodes, links = tree.nodes, tree.links
     shader = nodes["Principled BSDF"]
@@ -160,7 +160,8 @@ def _scene(random: np.random.Generator) -> None:
     _light((-34.0, 62.0, 44.0), (26.0, 18.0), 62000.0)
     _light((80.0, -20.0, 50.0), (60.0, 60.0), 5000.0)
     world = bpy.data.worlds.new("room")
-    world.use_nodes = True
+    if bpy.app.version < (5, 0):
+        world.use_nodes = True
     world.node_tree.nodes["Background"].inputs["Color"].default_value = (0.92, 0.96, 1.0, 1.0)
     world.node_tree.nodes["Background"].inputs["Strength"].default_value = 0.28
     bpy.context.scene.world = world

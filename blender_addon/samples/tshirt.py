@@ -13,6 +13,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from ..garment.emission import new_material
 from . import TSHIRT_BLEND, TSHIRT_NAME
 from .artwork import COLOURS, Layer, bird, sprig
 from .drawing import Canvas, Floats, hex_colour
@@ -111,8 +112,7 @@ def _image(pixels: Pixels) -> bpy.types.Image:
 
 def _material(image: bpy.types.Image) -> bpy.types.Material:
     """Cotton jersey: matt, a little sheen, and the knit's wales and courses as bump."""
-    material = bpy.data.materials.new("Cotton jersey")
-    material.use_nodes = True
+    material = new_material("Cotton jersey")
     tree = material.node_tree
     shader = tree.nodes["Principled BSDF"]
     shader.inputs["Roughness"].default_value = 0.86

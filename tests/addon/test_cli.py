@@ -61,7 +61,8 @@ def garment(tmp_path: Path) -> Path:
     colours = np.full((128, 128, 4), 255, np.uint8)
     colours[40:90, 40:90, 1:3] = 20
     material = bpy.data.materials.new("Print")
-    material.use_nodes = True
+    if bpy.app.version < (5, 0):
+        material.use_nodes = True
     node = material.node_tree.nodes.new("ShaderNodeTexImage")
     node.image = pixels.to_image("print", colours)
     node.image.pack()

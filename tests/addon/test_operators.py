@@ -144,3 +144,18 @@ def test_modules_register_and_unregister() -> None:
     for module in blender_addon.MODULES:
         assert callable(module.register)
         assert callable(module.unregister)
+
+
+def test_a_patch_from_faces_selected_in_object_mode_and_other_faces_later() -> None:
+    obj = cloth([None], squares=[(0, 0, 0.5, 1), (0.5, 0, 1, 0.5)])
+    for face in obj.data.polygons:
+        face.select = face.index == 1
+    assert bpy.ops.stitchwork.patch_from_faces() == {"FINISHED"}
+    patch = obj.stitchwork.patches[0]
+    assert (patch.region, patch.faces) == ("FACES", "1")
+    assert patch.rect[0] == pytest.approx(0.49)
+    for face in obj.data.polygons:
+        face.select = face.index == 0
+    assert bpy.ops.stitchwork.patch_faces() == {"FINISHED"}
+    assert patch.faces == "0"
+    assert patch.rect[0] == pytest.approx(-0.02)
