@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from backend.jobs import Progress
 
-__all__ = ["Meter", "Stage"]
+__all__ = ["Meter", "Stage", "outcome"]
+
+T = TypeVar("T")
+
+
+def outcome(steps: Generator[Any, None, T]) -> T:
+    """Run a generator to its end, whatever it yields; its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,19 @@ class Meter:
             message=message,
             preview=preview,
         )
+
+    def within(self, stage: str, work: Generator[Any, None, T]) -> Generator[Progress, None, T]:
+        """Let `work` be cancelled wherever it yields, though it is one step of its stage."""
+        try:
+            while True:
+                try:
+                    next(work)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                yield self.tick(stage, steps=0)
+        finally:
+            work.close()
 
     def _seconds_left(self) -> float | None:
         expected = spent = 0.0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from backend.emolora import pair as pair_making
 from backend.emolora.adapter import attention_blocks
-from backend.emolora.blocks import Judgement, judge, measure, named, plot
+from backend.emolora.blocks import Judgement, judge, measure, named, passes, plot
 from backend.imaging.files import write_png
 from backend.jobs import AnalyseJob, Progress, Result
 from backend.models.loading import Models
@@ -40,18 +40,26 @@ def analyse(job: AnalyseJob, models: Models) -> Generator[Progress, None, Result
     settings = profile.blocks
     if job.inversion is not None:
         settings = replace(settings, inversion="ddim" if job.inversion == "ddim" else "renoise")
-    meter = Meter([Stage(_PAIR, 1, 12.0), Stage(_BLOCKS, settings.steps + 1, 0.4)])
-    made = pair_making.make_pair(
-        models,
-        job.reference,
-        design=job.design,
-        mask=job.mask,
-        subject=job.subject,
-        seed=job.seed,
+    meter = Meter([Stage(_PAIR, 1, 12.0), Stage(_BLOCKS, passes(settings), 0.4)])
+    made = yield from meter.within(
+        _PAIR,
+        pair_making.pair_steps(
+            models,
+            job.reference,
+            design=job.design,
+            mask=job.mask,
+            subject=job.subject,
+            seed=job.seed,
+        ),
     )
     # One window is measured: the one that shows most motif.
     one = replace(profile, pair=replace(profile.pair, windows=1, recoloured=1))
-    encoded = pair_making.encode(replace(models, profile=one), made, profile.prompts(job.subject))
+    encoded = yield from meter.within(
+        _PAIR,
+        pair_making.encoding_steps(
+            replace(models, profile=one), made, profile.prompts(job.subject)
+        ),
+    )
     yield meter.tick(_PAIR)
     table: NDArray[np.float64] | None = None
     for table in measure(

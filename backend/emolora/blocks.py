@@ -7,7 +7,7 @@ carries content. Lowest, above all late in denoising: style.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,7 @@ __all__ = [
     "judge",
     "measure",
     "named",
+    "passes",
     "plot",
     "recording",
     "segment_of",
@@ -94,6 +95,11 @@ def segment_of(step: int, steps: int, segments: int) -> int:
     return min(step * segments // steps, segments - 1)
 
 
+def passes(settings: BlockSettings) -> int:
+    """How many values `measure` yields before its result."""
+    return 2 * settings.steps
+
+
 @torch.no_grad()
 def measure(
     models: Models,
@@ -102,7 +108,7 @@ def measure(
     text: TextEmbedding,
     settings: BlockSettings,
     controls: Controls | None = None,
-) -> Iterator[NDArray[np.float64] | None]:
+) -> Generator[NDArray[np.float64] | None, None, None]:
     """Similarity of the pair's self-attention features.
 
     Args:
@@ -110,16 +116,15 @@ def measure(
         text: of one row, used for both images, so that words make no difference.
 
     Yields:
-        None after the inversion and after each denoising step; at last the table
-        (blocks, segments).
+        None after each step of inversion and of denoising, `passes(settings)` times; at last the
+        table (blocks, segments).
     """
     both, words = torch.cat([design, embroidery]), text.expand(2)
     conditions = None if controls is None else controls.expand(2)
     iterations = settings.renoise_iterations if settings.inversion == "renoise" else 0
-    trajectory = invert(
+    trajectory = yield from invert(
         models, both, words, steps=settings.steps, iterations=iterations, controls=conditions
     )
-    yield None
     schedule = timesteps(models, settings.steps)
     current = trajectory[schedule[0]]
     with recording(models, rows=2, segments=settings.segments) as recorder:

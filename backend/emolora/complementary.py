@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,13 @@ from backend.emolora import motifs
 from backend.emolora.adapter import Adapter
 from backend.emolora.blocks import recording
 from backend.emolora.inversion import Trajectory, invert
-from backend.emolora.pair import EncodedPair, design_of
+from backend.emolora.pair import EncodedPair, design_of, design_passes
 from backend.emolora.sampling import (
     Companion,
     concatenate,
     controls_of,
     denoise,
+    redone,
     seeded_noise,
     to_tensor,
 )
@@ -61,10 +62,10 @@ class _Candidate:
 def passes(models: Models) -> int:
     """How many values `make` yields before its result."""
     settings = models.profile.complementary
-    steps = settings.steps
-    if settings.source == "drawn":
-        steps -= min(settings.steps - 1, round(settings.steps * (1.0 - settings.strength)))
-    return 1 + math.ceil(settings.count / settings.batch) * steps
+    drawn = settings.source == "drawn"
+    steps = redone(settings.steps, settings.strength) if drawn else settings.steps
+    designs = 0 if drawn else math.ceil(settings.count / 2) * design_passes(models)
+    return settings.steps + math.ceil(settings.count / settings.batch) * steps + designs
 
 
 def make(
@@ -74,7 +75,7 @@ def make(
     reference: EncodedPair,
     reference_design: NDArray[np.float32],
     seed: int,
-) -> Iterator[list[Complement] | None]:
+) -> Generator[list[Complement] | None, None, None]:
     """Make and select the complementary pairs with the stage-one LoRA.
 
     Yields:
@@ -85,10 +86,9 @@ def make(
     text = reference.embroidery_text
     controls = None if reference.controls is None else reference.controls[:1]
     with adapter.style_only():
-        trajectory = invert(
+        trajectory = yield from invert(
             models, reference.embroidery[:1], text, steps=settings.steps, controls=controls
         )
-        yield None
         latents: list[torch.Tensor] = []
         likeness: list[float] = []
         for first in range(0, len(candidates), settings.batch):
@@ -106,7 +106,7 @@ def make(
         design = candidates[index].design
         if design is None:
             picture = models.decode(latents[index])[0].permute(1, 2, 0).cpu().numpy()
-            design = design_of(models, picture, candidates[index].subject, seed)
+            design = yield from design_of(models, picture, candidates[index].subject, seed)
         finished.append(Complement(candidates[index].subject, design, latents[index]))
     own = models.encode_image(to_tensor(reference_design)).flatten().float()
     likeness_of_designs = [

@@ -7,6 +7,8 @@ step with predictions made at the noisy end and averages them: a fixed-point ite
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import torch
 
 from backend.models.loading import Models, TextEmbedding
@@ -27,8 +29,8 @@ def invert(
     steps: int,
     iterations: int = 0,
     controls: Controls | None = None,
-) -> Trajectory:
-    """Follow clean latents back to noise.
+) -> Generator[None, None, Trajectory]:
+    """Follow clean latents back to noise; yields after each of the `steps`.
 
     Args:
         latents: (B, C, h, w), clean.
@@ -54,6 +56,7 @@ def invert(
             guess = ddim_step(models, current, average, here, there)
         along[there] = current = guess
         here = there
+        yield
     return dict(reversed(along.items()))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from backend.emolora.registration import register
-from backend.emolora.sampling import concatenate, controls_of, denoise, seeded_noise, to_tensor
+from backend.emolora.sampling import (
+    concatenate,
+    controls_of,
+    denoise,
+    redone,
+    seeded_noise,
+    to_tensor,
+)
 from backend.imaging.edges import guided_filter, thread_width
 from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
 from backend.imaging.flatten import flatten
@@ -21,8 +28,19 @@ from backend.imaging.locate import locate_motif
 from backend.imaging.masks import bounding_box, extend_colours
 from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import Controls
+from backend.progress import outcome
 
-__all__ = ["EncodedPair", "Pair", "design_of", "encode", "make_pair", "window_boxes"]
+__all__ = [
+    "EncodedPair",
+    "Pair",
+    "design_of",
+    "design_passes",
+    "encode",
+    "encoding_steps",
+    "make_pair",
+    "pair_steps",
+    "window_boxes",
+]
 
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 # Orders of red, green and blue; the mixed ones show that a style has no colours of its own.
@@ -123,7 +141,24 @@ def make_pair(
     subject: str | None = None,
     seed: int = 0,
 ) -> Pair:
+    """`pair_steps`, run to its end."""
+    return outcome(
+        pair_steps(models, reference, design=design, mask=mask, subject=subject, seed=seed)
+    )
+
+
+def pair_steps(
+    models: Models,
+    reference: str,
+    *,
+    design: str | None = None,
+    mask: str | None = None,
+    subject: str | None = None,
+    seed: int = 0,
+) -> Generator[None, None, Pair]:
     """Make the pair from a photo, at the scale at which the profile sees threads well.
+
+    Yields between its parts, none of which takes long, so that closing it cancels.
 
     Args:
         reference, design, mask: paths of the photo, of its artwork, of white where it is sewn.
@@ -133,11 +168,13 @@ def make_pair(
         InputError: a file cannot be used.
     """
     photo = read_reference(reference)
+    yield
     if mask is not None:
         art = (read_mask(mask, photo.shape[:2]) > 0.5).astype(np.float32)
         box = _with_margin(bounding_box(art > 0.5), photo.shape[:2])
     else:
         box, art = locate_motif(photo)
+    yield
     layers = [photo, art[..., None]]
     if design is not None:
         crop = np.s_[box[1] : box[3], box[0] : box[2]]
@@ -147,25 +184,40 @@ def make_pair(
             covered = (laid[..., 3] > 0.5).astype(np.uint8)
             art = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, _DISC).astype(np.float32)
         layers = [photo, art[..., None], laid]
-    stack = _scaled(np.dstack(layers), box, thread_width(photo, art), models)
+        yield
+    thread = thread_width(photo, art)
+    yield
+    stack = _scaled(np.dstack(layers), box, thread, models)
     embroidery, art = stack[..., :3], (stack[..., 3] > 0.5).astype(np.float32)
     flat = flatten(embroidery, art, colours=models.profile.pair.colours, seed=seed)
+    yield
     if design is not None:
         cover = stack[..., 7:]
         flat = stack[..., 4:7] * cover + _cloth_alone(flat, art) * (1.0 - cover)
     elif models.profile.pair.maker == "models":
-        flat = _drawn_by_models(models, embroidery, flat, subject, seed)
+        flat = yield from _drawn_by_models(models, embroidery, flat, subject, seed)
     return Pair(_eight_bit(flat), _eight_bit(embroidery), art)
 
 
 def design_of(
     models: Models, embroidery: NDArray[np.float32], subject: str | None, seed: int
-) -> NDArray[np.float32]:
-    """The design of a picture (H, W, 3) that shows embroidery at training scale."""
+) -> Generator[None, None, NDArray[np.float32]]:
+    """The design of a picture (H, W, 3) that shows embroidery at training scale.
+
+    Yields `design_passes(models)` times.
+    """
     flat = flatten(embroidery, colours=models.profile.pair.colours, seed=seed)
     if models.profile.pair.maker == "models":
-        flat = _drawn_by_models(models, embroidery, flat, subject, seed)
+        flat = yield from _drawn_by_models(models, embroidery, flat, subject, seed)
+    else:
+        yield
     return _eight_bit(flat)
+
+
+def design_passes(models: Models) -> int:
+    """How many values `design_of` yields before its result."""
+    settings = models.profile.pair
+    return redone(settings.steps, settings.strength) if settings.maker == "models" else 1
 
 
 def _eight_bit(image: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -250,7 +302,7 @@ def _drawn_by_models(
     flat: NDArray[np.float32],
     subject: str | None,
     seed: int,
-) -> NDArray[np.float32]:
+) -> Generator[None, None, NDArray[np.float32]]:
     """The design as the base model draws it under both ControlNets, from the flattened photo.
 
     The paper finds soft edges with a network (HED); smoothing along edges before Canny needs none.
@@ -263,7 +315,8 @@ def _drawn_by_models(
     controls = replace(edges_of, tile=colours.tile)
     text = models.encode_prompts([f"{subject or models.profile.subject}, {settings.prompt}"])
     start = models.encode_image(to_tensor(flat))
-    *_, latents = denoise(
+    latents = start
+    for latents in denoise(  # noqa: B007 - the last ones count
         models,
         start,
         seeded_noise(models, tuple(start.shape), seed),
@@ -273,7 +326,8 @@ def _drawn_by_models(
         strength=settings.strength,
         guidance=settings.guidance,
         controls=controls,
-    )
+    ):
+        yield
     return models.decode(latents)[0].permute(1, 2, 0).cpu().numpy()
 
 
@@ -302,7 +356,14 @@ def window_boxes(
 
 
 def encode(models: Models, pair: Pair, prompts: Sequence[str]) -> EncodedPair:
-    """Latents, weights, conditions and words of a pair's windows.
+    """`encoding_steps`, run to its end."""
+    return outcome(encoding_steps(models, pair, prompts))
+
+
+def encoding_steps(
+    models: Models, pair: Pair, prompts: Sequence[str]
+) -> Generator[None, None, EncodedPair]:
+    """Latents, weights, conditions and words of a pair's windows; yields after each window.
 
     Args:
         prompts: design prompt and embroidery prompt.
@@ -322,6 +383,7 @@ def encode(models: Models, pair: Pair, prompts: Sequence[str]) -> EncodedPair:
         weights.append(settings.cloth_weight + (1.0 - settings.cloth_weight) * share)
         if settings.controls:
             controls.append(controls_of(models, design, settings.canny_scale, settings.tile_scale))
+        yield
     text = models.encode_prompts(list(prompts))
     return EncodedPair(
         design=torch.cat(designs),

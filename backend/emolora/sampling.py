@@ -77,6 +77,11 @@ def seeded_noise(models: Models, shape: tuple[int, ...], seed: int) -> torch.Ten
     return torch.randn(shape, generator=generator).to(models.device, models.dtype)
 
 
+def redone(steps: int, strength: float) -> int:
+    """How many of `steps` `denoise` takes from a start: the share `strength`, at least one."""
+    return steps - min(steps - 1, round(steps * (1.0 - strength)))
+
+
 @torch.no_grad()
 def denoise(
     models: Models,
@@ -107,7 +112,7 @@ def denoise(
         the latents after each step; the last are clean.
     """
     schedule = timesteps(models, steps)
-    first = 0 if latents is None else min(steps - 1, round(steps * (1.0 - strength)))
+    first = 0 if latents is None else steps - redone(steps, strength)
     current = noise if latents is None else add_noise(models, latents, noise, schedule[first])
     batch = noise.shape[0]
     guided = guidance > 1.0

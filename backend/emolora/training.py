@@ -70,7 +70,7 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
     check_target(out)
     chosen = block_choice.named(job.blocks, models)
     partial = Partial(out, job, models)
-    analysis = 0 if chosen else models.profile.blocks.steps + 1
+    analysis = 0 if chosen else block_choice.passes(models.profile.blocks)
     made = complementary.passes(models) if steps_two else 0
     plan = [
         # As the starter runs on two cores; the meter scales all of it to what it sees.
@@ -84,8 +84,9 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
     run = _Run(job, models, partial, Meter(plan), steps_one, steps_two)
     adapter: Adapter | None = None
     try:
-        both = _pair(run)
-        encoded = pair.encode(models, both, models.profile.prompts(job.subject))
+        both = yield from run.meter.within(PAIR, _pair(run))
+        prompts = models.profile.prompts(job.subject)
+        encoded = yield from run.meter.within(PAIR, pair.encoding_steps(models, both, prompts))
         yield run.meter.tick(PAIR)
         blocks, table = yield from _blocks(run, encoded, chosen)
         adapter = Adapter(models, blocks, rank=settings.rank, seed=job.seed)
@@ -93,7 +94,10 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
         weights = adapter.style_weights()
         adapter.remove()
         adapter = None
-        style = finish(job, models, both, weights, blocks, table, run.losses, run.meter.seconds)
+        style = yield from run.meter.within(
+            FINISH,
+            finish(job, models, both, weights, blocks, table, run.losses, run.meter.seconds),
+        )
         yield run.meter.tick(FINISH)
         style.save(out)
         partial.remove()
@@ -106,11 +110,11 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
     return Result(outputs=outputs, measures=dict(style.measures), seconds=run.meter.seconds)
 
 
-def _pair(run: _Run) -> pair.Pair:
+def _pair(run: _Run) -> Generator[None, None, pair.Pair]:
     """The pair, from the interrupted run if there is one."""
     job, folder = run.job, run.partial.folder
     if not run.partial.has("mask.png"):  # the file that is written last
-        made = pair.make_pair(
+        made = yield from pair.pair_steps(
             run.models,
             job.reference,
             design=job.design,
@@ -131,7 +135,7 @@ def _blocks(
     known = run.partial.load_blocks()
     models = run.models
     if known is not None:
-        run.meter.skip(BLOCKS, steps=models.profile.blocks.steps + 1)
+        run.meter.skip(BLOCKS, steps=block_choice.passes(models.profile.blocks))
         return known
     table: NDArray[np.float64] | None = None
     for table in block_choice.measure(

@@ -12,6 +12,8 @@ __all__ = ["canny", "guided_filter", "orientation", "thread_width", "tile_condit
 
 # Thread periods that are looked for, in pixels.
 MIN_PERIOD, MAX_PERIOD = 2.5, 40.0
+# Local measurements of one size that are enough for a whole picture.
+MOST_WINDOWS = 900
 
 
 def canny(rgb: NDArray[np.floating], low: int = 50, high: int = 100) -> NDArray[np.float32]:
@@ -149,32 +151,37 @@ def _local_periods(
     overlap = np.fft.irfft2(np.abs(np.fft.rfft2(taper, (2 * window, 2 * window))) ** 2)
     lags = np.arange(0.0, window / 2.0, 0.5)
     found: list[tuple[float, float]] = []
-    for top in range(0, height - window + 1, step):
-        for left in range(0, width - window + 1, step):
-            here = np.s_[top : top + window, left : left + window]
-            if inside[here].mean() < 0.7:
-                continue
-            tile = lightness[here].astype(np.float64)
-            tile = (tile - np.average(tile, weights=taper)) * taper
-            energy = float((tile**2).sum() / (taper**2).sum())
-            if energy < 0.5:
-                continue
-            spectrum = np.abs(np.fft.rfft2(tile, (2 * window, 2 * window))) ** 2
-            correlation = np.fft.irfft2(spectrum) / np.maximum(overlap, overlap[0, 0] * 0.05)
-            correlation /= correlation[0, 0]
-            dy, dx = np.gradient(tile)
-            angle = 0.5 * np.arctan2(2 * (dx * dy).sum(), (dx * dx).sum() - (dy * dy).sum())
-            xs, ys = lags * np.cos(angle), lags * np.sin(angle)
-            table = np.fft.fftshift(correlation).astype(np.float32)
-            profile = cv2.remap(
-                table,
-                (xs + window).astype(np.float32)[None],
-                (ys + window).astype(np.float32)[None],
-                cv2.INTER_CUBIC,
-            )[0].astype(np.float64)
-            lag, prominence = _correlation_peak(profile)
-            if lag > 0.0 and prominence > 0.08:
-                found.append((lag / 2.0, prominence * np.sqrt(energy)))
+    share = cv2.integral(inside.astype(np.uint8)) / float(window * window)
+    tops = np.arange(0, height - window + 1, step)[:, None]
+    lefts = np.arange(0, width - window + 1, step)[None]
+    bottoms, rights = tops + window, lefts + window
+    cover = share[bottoms, rights] - share[tops, rights] - share[bottoms, lefts]
+    spots = np.argwhere(cover + share[tops, lefts] >= 0.7) * step
+    if len(spots) > MOST_WINDOWS:  # spread evenly over all
+        spots = spots[np.linspace(0, len(spots) - 1, MOST_WINDOWS).astype(np.intp)]
+    for top, left in spots.tolist():
+        here = np.s_[top : top + window, left : left + window]
+        tile = lightness[here].astype(np.float64)
+        tile = (tile - np.average(tile, weights=taper)) * taper
+        energy = float((tile**2).sum() / (taper**2).sum())
+        if energy < 0.5:
+            continue
+        spectrum = np.abs(np.fft.rfft2(tile, (2 * window, 2 * window))) ** 2
+        correlation = np.fft.irfft2(spectrum) / np.maximum(overlap, overlap[0, 0] * 0.05)
+        correlation /= correlation[0, 0]
+        dy, dx = np.gradient(tile)
+        angle = 0.5 * np.arctan2(2 * (dx * dy).sum(), (dx * dx).sum() - (dy * dy).sum())
+        xs, ys = lags * np.cos(angle), lags * np.sin(angle)
+        table = np.fft.fftshift(correlation).astype(np.float32)
+        profile = cv2.remap(
+            table,
+            (xs + window).astype(np.float32)[None],
+            (ys + window).astype(np.float32)[None],
+            cv2.INTER_CUBIC,
+        )[0].astype(np.float64)
+        lag, prominence = _correlation_peak(profile)
+        if lag > 0.0 and prominence > 0.08:
+            found.append((lag / 2.0, prominence * np.sqrt(energy)))
     return found
 
 

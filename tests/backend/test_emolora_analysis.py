@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from restyling import collect
 
 from backend import cli, engine
 from backend.emolora.analysis import analyse, to_text
-from backend.emolora.blocks import judge
+from backend.emolora.blocks import judge, passes
 from backend.engine import Engine
 from backend.errors import InputError
 from backend.jobs import AnalyseJob, Result
@@ -52,11 +53,37 @@ def test_an_analysis_says_what_it_measured_and_why(
     with Image.open(result.outputs["plot"]) as plot:
         assert plot.width > 500
     assert result.measures[f"late similarity of {ATTENTION_BLOCKS[0]}"] == judgements[0].late
-    for stage, steps in (("pair", 1), ("style blocks", settings.steps + 1)):
+    for stage, steps in (("pair", 1), ("style blocks", passes(settings))):
         assert [each.step for each in progress if each.stage == stage][-1] == steps
     # The model is as it was: no hook stays, and its profile is the caller's.
     assert not [m for m in tiny_models.unet.modules() if m._forward_hooks]
     assert tiny_models.profile.pair.windows > 1
+
+
+def test_an_analysis_can_be_cancelled_between_any_two_passes(
+    tiny_models: Models, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = {"unet": 0, "autoencoder": 0}
+    tiny_models.unet.register_forward_pre_hook(lambda *_: work.update(unet=work["unet"] + 1))
+    encode = tiny_models.encode_image
+
+    def counting(image: torch.Tensor) -> torch.Tensor:
+        work["autoencoder"] += 1
+        return encode(image)
+
+    monkeypatch.setattr(Models, "encode_image", lambda _, image: counting(image))
+    job = AnalyseJob(reference=str(photo), out=str(tmp_path / "analysis"))
+    settings, seen = tiny_models.profile.blocks, []
+    for progress in analyse(job, tiny_models):
+        seen.append((progress.stage, dict(work)))
+        work.update(unet=0, autoencoder=0)
+    # One step of ReNoise is its first guess and the iterations on it.
+    assert max(done["unet"] for _, done in seen) == 1 + settings.renoise_iterations
+    assert max(done["autoencoder"] for _, done in seen) <= 2
+    assert sum(done["unet"] for _, done in seen) == settings.steps * (
+        2 + settings.renoise_iterations
+    )
+    assert [stage for stage, _ in seen].count("pair") >= 5
 
 
 def test_the_same_seed_measures_the_same_and_ddim_otherwise(

@@ -14,6 +14,7 @@ from backend.errors import InputError
 from backend.models.loading import Models
 from backend.models.prediction import timesteps
 from backend.models.profiles import ATTENTION_BLOCKS, PAPER_BLOCKS
+from backend.progress import outcome
 
 
 def _latents(seed: int) -> torch.Tensor:
@@ -27,7 +28,7 @@ def test_renoise_reconstructs_better_than_ddim(tiny_models: Models) -> None:
     clean = _latents(0)
     errors = []
     for iterations in (0, 4):
-        along = invert(tiny_models, clean, text, steps=6, iterations=iterations)
+        along = outcome(invert(tiny_models, clean, text, steps=6, iterations=iterations))
         assert list(along) == timesteps(tiny_models, 6)
         back = reconstruct(tiny_models, along[timesteps(tiny_models, 6)[0]], text, steps=6)
         errors.append(float((back - clean).square().mean()))
@@ -37,7 +38,7 @@ def test_renoise_reconstructs_better_than_ddim(tiny_models: Models) -> None:
 def _measured(models: Models, design: torch.Tensor, embroidery: torch.Tensor) -> np.ndarray:
     text = models.encode_prompts(["a motif"])
     values = list(blocks.measure(models, design, embroidery, text, models.profile.blocks))
-    assert values[:-1] == [None] * (models.profile.blocks.steps + 1)
+    assert values[:-1] == [None] * blocks.passes(models.profile.blocks)
     assert values[-1] is not None
     return values[-1]
 

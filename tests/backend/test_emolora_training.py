@@ -6,12 +6,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from backend.emolora import stage_one
-from backend.emolora.finish import kind_of
 from backend.emolora.training import train
 from backend.errors import InputError, ResourceError, StyleError
 from backend.jobs import Progress, Result, TrainJob
@@ -172,14 +170,3 @@ def test_a_picture_that_is_none_is_named(tiny_models: Models, tmp_path: Path) ->
     bad.write_bytes(os.urandom(64))
     with pytest.raises(InputError, match=r"photo\.jpg"):
         next(train(_job(bad, tmp_path / "s"), tiny_models))
-
-
-def test_beads_are_relief_and_thread_is_flat() -> None:
-    y, x = np.mgrid[0:128, 0:128].astype(np.float32)
-    thread = 0.5 + 0.2 * np.sin(2 * np.pi * (x + y) / 8.0)
-    dots = (x % 12 - 6) ** 2 + (y % 12 - 6) ** 2
-    beads = 0.35 + 0.1 * (dots < 30) + 0.55 * np.exp(-dots / 2.0)
-    mask = np.ones((128, 128), dtype=np.float32)
-    kinds = [kind_of(np.repeat(g[..., None], 3, axis=2), mask, 8.0) for g in (thread, beads)]
-    assert kinds == ["flat", "relief"]
-    assert kind_of(np.zeros((32, 32, 3)), np.zeros((32, 32)), 0.0) == "flat"
