@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from backend.checks import check_files, clear_failures
 from backend.errors import InputError
-from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
+from backend.imaging.files import picture_size, read_mask, read_reference, read_rgba, write_png
+from backend.imaging.masks import bounding_box
 from backend.jobs import (
     AnalyseJob,
     GenerateJob,
@@ -27,13 +28,18 @@ from backend.jobs import (
     Result,
     TrainJob,
 )
+from backend.limits import check_memory, check_minutes
 from backend.models import profiles
 
 if TYPE_CHECKING:
     from backend.models.loading import Models
+    from backend.styles import Style
 
 __all__ = ["MAX_SIDE", "MIN_SIDE", "Engine", "run"]
 
+GIB = 2**30
+# Seconds that the instant preview takes a pixel, on one core.
+PREVIEW_PACE = 8e-6
 MIN_SIDE = 64
 MAX_SIDE = 8192
 
@@ -99,17 +105,38 @@ class Engine:
         return models
 
     def _restyle(self, job: RestyleJob) -> Steps:
+        allowed = None if job.max_memory_gib is None else job.max_memory_gib * GIB
+        _check_picture(job.input, allowed)
         rgba = _read_input(job.input)
         mask = read_mask(job.mask, rgba.shape[:2]) if job.mask else None
         from backend.restyle.image import restyle
         from backend.styles import Style
 
         style = Style.load(job.style)
+        profile = profiles.get(style.profile)
+        # Only what is embroidered, with a window around it, is worked on.
+        here = _part(rgba, mask, profile.window)
+        height, width = (each.stop - each.start for each in here)
+        room = self._room(style.profile, job.base)
+        check_memory(job.input, rgba.shape[:2], height * width, room, allowed)
         watch = _Stopwatch()
         models = yield from watch.time(self._load(style.profile, job.base))
         style.check(models)
-        image = yield from watch.time(restyle(models, style, rgba, mask, job))
-        return _written(job.out, image, watch)
+        cover = None if mask is None else mask[here]
+        if job.max_minutes is not None:
+            growing, fixed = yield from watch.time(_pace(models, style, rgba[here], cover, job))
+            check_minutes(job.input, growing, fixed, job.max_minutes)
+        rgba[here] = yield from watch.time(restyle(models, style, rgba[here], cover, job))
+        return _written(job.out, rgba, watch)
+
+    def _room(self, profile: str, base: str | None) -> float:
+        """Bytes of main memory that loading the models will still take."""
+        if self._key == (profile, base):
+            return 0.0
+        from backend.models.loading import default_device
+
+        wanted = 0.75 * profiles.get(profile).memory_gib * GIB
+        return wanted if default_device().type == "cpu" else 0.0
 
     def _generate(self, job: GenerateJob) -> Steps:
         from backend.restyle.text import generate
@@ -123,6 +150,8 @@ class Engine:
         return _written(job.out, image, watch)
 
     def _preview(self, job: PreviewJob) -> Steps:
+        allowed = None if job.max_memory_gib is None else job.max_memory_gib * GIB
+        _check_picture(job.input, allowed)
         photo, rgba = read_reference(job.reference), _read_input(job.input)
         mask = read_mask(job.mask, rgba.shape[:2]) if job.mask else np.ones_like(rgba[..., 3])
         owned = read_rgba(job.design) if job.design else None
@@ -193,6 +222,63 @@ def _read_input(path: str) -> NDArray[np.float32]:
             f"{MAX_SIDE} pixels a side are the most.",
         )
     return rgba
+
+
+def _check_picture(path: str, allowed: float | None) -> None:
+    """Refuse a picture that is too much to read, by its header alone."""
+    size = picture_size(path)
+    if size is not None and max(size) <= MAX_SIDE:
+        check_memory(path, size, 0, 0.0, allowed)
+
+
+def _part(
+    rgba: NDArray[np.float32], mask: NDArray[np.float32] | None, margin: int
+) -> tuple[slice, slice]:
+    """Rows and columns of what is to be embroidered and a margin; everything if nothing is."""
+    inside = rgba[..., 3] > 0.0
+    if mask is not None:
+        inside &= mask > 0.0
+    left, top, right, bottom = bounding_box(inside)
+    height, width = inside.shape
+    if right == 0:
+        return slice(0, height), slice(0, width)
+    # Whole windows, so that the autoencoder's cells lie as they would in the whole picture.
+    low = [max(0, (at - margin) // margin * margin) for at in (top, left)]
+    high = [min(end, at + margin) for at, end in ((bottom, height), (right, width))]
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def _pace(
+    models: Models,
+    style: Style,
+    rgba: NDArray[np.float32],
+    mask: NDArray[np.float32] | None,
+    job: RestyleJob,
+) -> Generator[Progress, None, tuple[float, float]]:
+    """Seconds that grow with the area, and that do not, by embroidering one window for a try."""
+    from backend.restyle.image import restyle, window_grid
+
+    inside = rgba[..., 3] > 0.0
+    if mask is not None:
+        inside &= mask > 0.0
+    rows, columns = np.nonzero(inside)
+    side = models.profile.window
+    if len(rows) == 0:
+        return 0.0, 0.0
+    top, left = int(rows[len(rows) // 2]), int(columns[len(rows) // 2])
+    window = np.s_[max(0, top - side // 2) :, max(0, left - side // 2) :]
+    try_out = rgba[window][:side, :side].copy()
+    cover = None if mask is None else mask[window][:side, :side]
+    watch = _Stopwatch()
+    yield from (
+        replace(each, stage="estimating", seconds_left=None)
+        for each in watch.time(restyle(models, style, try_out, cover, job))
+    )
+    seconds = watch.seconds
+    fixed = seconds.pop("preparing", 0.0)
+    count = len(window_grid(models, inside).spots)
+    sewn = PREVIEW_PACE * float(inside.sum()) if fixed > 0.5 else 0.0
+    return sum(seconds.values()) * count + sewn, fixed
 
 
 def _synthesise(

@@ -152,6 +152,12 @@ class RestyleJob(_Checked):
     )
     seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
     base: str | None = option(None, help="hub id or folder in place of the profile's base model")
+    max_minutes: float | None = option(
+        None, help="most minutes it may take; refused before work starts", minimum=0.0
+    )
+    max_memory_gib: float | None = option(
+        None, help="most memory it may take, GiB; what is available if absent", minimum=0.0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +192,9 @@ class PreviewJob(_Checked):
     design: str | None = option(None, help="the photo's flat artwork, if owned", path="read")
     mask: str | None = option(None, help="white where to embroider", path="read")
     seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
+    max_memory_gib: float | None = option(
+        None, help="most memory it may take, GiB; what is available if absent", minimum=0.0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from backend.errors import InputError, ResourceError
 __all__ = [
     "MAX_SIDE",
     "MIN_REFERENCE_SIDE",
+    "picture_size",
     "read_mask",
     "read_reference",
     "read_rgba",
@@ -105,8 +106,9 @@ def _as_float(image: Image.Image) -> NDArray[np.float32]:
             scale = next((s for s in (1.0, 255.0, 65535.0) if peak <= s), max(peak, 1.0))
         grey = np.clip(np.nan_to_num(grey) / scale, 0.0, 1.0)
         return np.dstack([grey, grey, grey, np.ones_like(grey)]).astype(np.float32)
-    rgba = image.convert("RGBA")
-    return np.asarray(rgba, dtype=np.float32) / np.float32(255.0)
+    values = np.array(image.convert("RGBA"), dtype=np.float32)
+    values /= np.float32(255.0)  # in place: large pictures take no second copy
+    return values
 
 
 def _reduced(image: Image.Image, max_side: int | None) -> Image.Image:
@@ -135,6 +137,16 @@ def read_rgba(path: str | Path, *, max_side: int | None = None) -> NDArray[np.fl
         InputError: missing, not an image, damaged, without pixels or too large.
     """
     return _as_float(_reduced(_open(Path(path)), max_side))
+
+
+def picture_size(path: str | Path) -> tuple[int, int] | None:
+    """(height, width) by the file's header, before rotation; None where it cannot be told."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            return image.height, image.width
+    except (Image.DecompressionBombError, *_DECODING_ERRORS):
+        return None
 
 
 def read_reference(path: str | Path, *, max_side: int = 2048) -> NDArray[np.float32]:
@@ -192,6 +204,10 @@ def read_mask(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[
         if image.mode in ("P", "1"):
             image = image.convert("RGBA")
         image = image.resize((size[1], size[0]), Image.Resampling.BOX)
+    if image.mode == "L" and "transparency" not in image.info:
+        grey = np.array(image, dtype=np.float32)
+        grey /= np.float32(255.0)
+        return grey
     rgba = _as_float(image)
     if float(rgba[..., 3].min()) < 1.0:
         return np.ascontiguousarray(rgba[..., 3])
@@ -203,7 +219,11 @@ def to_bytes(image: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint
     """Eight-bit values of an image in [0, 1]; exact inverse of reading eight bits."""
     if image.dtype == np.uint8:
         return image  # type: ignore[return-value]
-    return np.round(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    whole = np.empty(image.shape, dtype=np.uint8)
+    for top in range(0, len(image), 512):  # strips, so that memory holds no float copies
+        strip = np.clip(image[top : top + 512], 0.0, 1.0) * 255.0
+        whole[top : top + 512] = np.round(strip)
+    return whole
 
 
 def write_png(path: str | Path, image: NDArray[np.floating] | NDArray[np.uint8]) -> None:

@@ -30,7 +30,7 @@ from backend.restyle.denoise import Words, batch_size, denoise, invert, make_sch
 from backend.restyle.windows import Grid, noise_field, plan
 from backend.styles import Style
 
-__all__ = ["counted", "make_words", "restyle"]
+__all__ = ["counted", "make_words", "restyle", "window_grid"]
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ def restyle(
     settings = _Settings.of(models, style, job)
     height, width = inside.shape
     design = extend_colours(rgba[..., :3], rgba[..., 3] > 0.5)
-    grid = _grid(models, inside)
+    grid = window_grid(models, inside)
     begin, timesteps, meter = _schedule(models, settings, grid)
     yield meter.tick("preparing", steps=0)
 
@@ -155,7 +155,7 @@ def restyle(
     return blended
 
 
-def _grid(models: Models, inside: NDArray[np.bool_]) -> Grid:
+def window_grid(models: Models, inside: NDArray[np.bool_]) -> Grid:
     """Windows over the padded image, those that touch what is to be embroidered."""
     factor, side = models.factor, models.profile.window // models.factor
     rows, columns = (max(side, -(-length // factor)) for length in inside.shape)
