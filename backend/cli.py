@@ -232,6 +232,14 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("work", "train"),
+        default="work",
+        help="work: each kind of job (the default); train: the training stages beside a plain "
+        "transcription of the reference procedure",
+    )
     parser.add_argument("--profile", default="starter", help="base model (default: starter)")
     parser.add_argument("--base", help="hub id or folder in place of the profile's base model")
     parser.add_argument(
@@ -249,10 +257,19 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    base, steps = options.base, max(1, options.steps)
+    if options.what == "train":
+        # The profiler that watches memory talks on standard error.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        from backend.evaluation.bench_training import bench_training
+
+        found = _watched(bench_training(options.profile, steps, base))
+        print(json.dumps(found.to_dict(), indent=2) if options.json else found.to_text())
+        return EXIT_OK if found.agrees else EXIT_FAILED
     from backend.evaluation.bench import bench, to_text
 
-    base = options.base
-    timings = _watched(bench(options.profile, options.sizes, max(1, options.steps), base))
+    timings = _watched(bench(options.profile, options.sizes, steps, base))
     rows = [dataclasses.asdict(each) for each in timings]
     print(json.dumps(rows, indent=2) if options.json else to_text(timings))
     return EXIT_OK
