@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import artwork, region, uv
+from . import artwork, pieces, region, uv
 from .bake import bake_colour
 from .errors import GarmentError
 
@@ -31,9 +31,14 @@ DEFAULT_THREAD_PX = 5.0
 
 # In shares of the largest island, since the units of garments are often wrong.
 _GAP = 0.04
-_THINNEST = 0.008
+_THINNEST = 0.014
 _PADDING = 0.015
+_SMALLEST = 0.06
 _MOST = 8
+_BY_HAND = (
+    "Select faces and press Add Patch from Selected Faces, or add a patch by hand and set its "
+    "region to Everything, a vertex group or a mask."
+)
 
 
 def active_patch(obj: bpy.types.Object) -> Any:
@@ -129,17 +134,11 @@ def patches_from_artwork(obj: bpy.types.Object, layer: str = "") -> list[int]:
     islands = region.island_map(uv.layout(obj, layer), square, side, side)
     found = artwork.find(survey[..., :3], islands)
     size = _largest_island(islands)
-    boxes = artwork.boxes(found.mask, islands, _GAP * size, max(2.0, _THINNEST * size))
+    single = found.mask & ~np.isin(islands, found.patterned)
+    thinnest = max(2.0, _THINNEST * size)
+    boxes = pieces.boxes(single, islands, _GAP * size, thinnest, _SMALLEST * size)
     if not boxes:
-        if found.groundless:
-            raise GarmentError(
-                f"The cloth of '{obj.name}' is printed all over, so no artwork stands out.",
-                "Add a patch by hand and set its region to Everything, faces or a mask.",
-            )
-        raise GarmentError(
-            f"No artwork was found on '{obj.name}': its cloth has one colour.",
-            "Add a patch by hand and set its region to Everything, faces or a mask.",
-        )
+        raise GarmentError(_nothing(obj, islands, found), _BY_HAND)
     margin = _PADDING * size
     first = len(obj.stitchwork.patches)
     for box in boxes[:_MOST]:
@@ -152,6 +151,16 @@ def patches_from_artwork(obj: bpy.types.Object, layer: str = "") -> list[int]:
         add_patch(obj, name="Artwork", layer=layer, rect=rect)
     obj.stitchwork.active_patch = first
     return list(range(first, len(obj.stitchwork.patches)))
+
+
+def _nothing(obj: bpy.types.Object, islands: np.ndarray, found: artwork.Artwork) -> str:
+    """Why no artwork was found."""
+    if np.isin(islands, found.patterned).sum() > 0.5 * (islands > 0).sum():
+        return f"The cloth of '{obj.name}' is printed all over, so no artwork stands out."
+    return (
+        f"No artwork was found on '{obj.name}': colour panels, seams, trims and shading are cloth, "
+        "and no print lies free on it."
+    )
 
 
 def _largest_island(islands: np.ndarray) -> float:

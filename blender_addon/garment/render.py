@@ -184,10 +184,10 @@ def _front(model: bpy.types.Object, patch: Patch | None, size: tuple[int, int]) 
     points = _points(model)
     facing = np.array([0.0, -1.0, 0.0])
     if patch is not None:
-        normal = _surface(model, patch)[1]
-        sides = np.array([[0.0, -1, 0], [0, 1, 0], [1, 0, 0], [-1, 0, 0]])
-        # The usual front wins unless the patch clearly faces elsewhere.
-        facing = sides[np.argmax(sides @ normal + np.array([0.5, 0, 0, 0]))]
+        level = _surface(model, patch)[1] * [1.0, 1.0, 0.0]
+        # The usual front wins unless the patch clearly faces elsewhere: from there, then.
+        if np.linalg.norm(level) > 0.3 and -_unit(level)[1] < 0.8:
+            facing = _unit(level)
     back = _unit(facing + np.array([0.0, 0.0, 0.08]))
     right = _unit(np.cross([0.0, 0.0, 1.0], back))
     up = np.cross(back, right)
@@ -252,12 +252,20 @@ def _surface(model: bpy.types.Object, patch: Patch) -> tuple[np.ndarray, np.ndar
     scale = np.linalg.norm(e1, axis=1) / np.maximum(np.linalg.norm(d1, axis=1), 1e-12)
     near &= np.linalg.norm(corners.mean(axis=1) - point, axis=1) < 4 * radius * scale[hit] + 1e-9
     near[hit] = True
-    normal = _unit(np.cross(e1[near], e2[near]).sum(axis=0))
+    normal = _unit(np.cross(e1[near], e2[near]).sum(axis=0)) * _outwards(corners)
     weight = np.abs(twice[near])[:, None]
     along_u = (e1 * d2[:, 1:] - e2 * d1[:, 1:])[near] / twice[near, None]
     along_v = (e2 * d1[:, :1] - e1 * d2[:, :1])[near] / twice[near, None]
     slope = np.stack([(along * weight).sum(axis=0) for along in (along_u, along_v)], axis=1)
     return point, normal, slope / weight.sum()
+
+
+def _outwards(corners: np.ndarray) -> float:
+    """1, or -1 where the faces are wound so that their normals point into the garment."""
+    centred = corners - corners.mean(axis=(0, 1))
+    volume = np.einsum("ti,ti->", centred[:, 0], np.cross(centred[:, 1], centred[:, 2]))
+    scale = float(np.abs(centred).max()) ** 3
+    return -1.0 if volume < -1e-3 * scale else 1.0
 
 
 def _close(model: bpy.types.Object, patch: Patch, size: tuple[int, int], zoom: float) -> _Frame:

@@ -17,7 +17,10 @@ __all__ = ["STITCHWORK_OT_bake_down"]
 class STITCHWORK_OT_bake_down(bpy.types.Operator):
     bl_idname = "stitchwork.bake_down"
     bl_label = "Bake Down"
-    bl_description = "Merge the patches and the cloth into one ordinary texture for export"
+    bl_description = (
+        "Merge the colours of patches and cloth into one ordinary texture for export; "
+        "relief and gloss stay in the material"
+    )
     bl_options = {"REGISTER", "UNDO"}
 
     side: IntProperty(
@@ -43,7 +46,7 @@ class STITCHWORK_OT_bake_down(bpy.types.Operator):
                 else data_folder("results") / bpy.path.clean_name(f"{obj.name}-texture")
             ).with_suffix(".png")
             image = apply.bake_down(obj, path, self.side, patch.uv_layer)
-            return f"Image '{image.name}' is in {path}"
+            return f"Image '{image.name}' is in {path} (colour only, without relief)"
 
         return attempt(self, work)
 

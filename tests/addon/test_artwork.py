@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from garments import cloth, material, noise, print_on_cloth
 
-from blender_addon.garment import artwork, bake, patches, pixels, region, uv
+from blender_addon.garment import artwork, bake, patches, pieces, pixels, region, uv
 from blender_addon.garment.errors import GarmentError
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -162,3 +162,39 @@ def test_png_round_trip_and_fill(tmp_path: Path) -> None:
     assert (filled[known] == picture[known][:, :3]).all()
     constant = np.full((7, 13, 3), 90, np.uint8)
     assert (pixels.fill(constant * known[..., None].astype(np.uint8), known) == 90).all()
+
+
+def _clothing(motif: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Two colour-blocked islands with seams, folds of light and grain; a disc in one if asked."""
+    side = 512
+    y, x = np.mgrid[:side, :side]
+    picture = np.full((side, side, 3), (60.0, 90.0, 160.0))
+    picture[:150] = (150, 30, 30)
+    picture[149:151], picture[:, 30:32], picture[200:202] = 230, 20, 20
+    if motif:
+        picture[(x - 130) ** 2 + (y - 310) ** 2 < 32**2] = (240, 220, 60)
+    fold = 0.35 * np.exp(-((x - 125) ** 2 + (y - 240) ** 2) / 60**2)
+    waves = 0.25 * np.sin(x / 30) ** 2 * (y > 300)
+    picture *= (1 - fold - waves)[..., None]
+    picture += np.random.default_rng(1).normal(0, 4, (side, side, 1))
+    island = np.zeros((side, side), int)
+    island[10:500, 10:250], island[10:500, 260:500] = 1, 2
+    return picture.clip(0, 255).astype(np.uint8), island
+
+
+def test_panels_seams_and_folds_are_cloth_and_a_motif_on_them_is_found() -> None:
+    for motif in (False, True):
+        picture, island = _clothing(motif)
+        found = artwork.find(picture, island)
+        boxes = pieces.boxes(found.mask, island, 20, 7, 29)
+        assert not found.patterned
+        assert len(boxes) == motif
+    assert boxes[0].left == pytest.approx(98, abs=3)
+    assert boxes[0].bottom == pytest.approx(343, abs=3)
+
+
+def test_dots_all_over_are_a_print_not_motifs() -> None:
+    picture, island = _clothing(motif=False)
+    y, x = np.mgrid[: len(island), : len(island)]
+    picture[(x % 30 - 15) ** 2 + (y % 30 - 15) ** 2 < 49] = 240
+    assert artwork.find(picture, island).patterned == (1, 2)
