@@ -5,7 +5,8 @@ Bodies and answers are JSON; a refusal is `{"error": …, "remedy": …}` with a
 
     GET  /v1/hello                  {protocol, version, profiles, pid}
     POST /v1/jobs                   a job (see backend.jobs.job_to_dict) → 201 and its JobStatus;
-                                    a first look (preview) waits for no training
+                                    a first look (preview) waits for no training;
+                                    with ?client=PID it is cancelled when that client leaves
     GET  /v1/jobs                   [JobStatus, …] in the order they came
     GET  /v1/jobs/{id}              JobStatus
     POST /v1/jobs/{id}/cancel       JobStatus; the job is over within two seconds

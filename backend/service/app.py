@@ -82,7 +82,11 @@ class Service:
 
     async def submit(self, request: Request) -> Response:
         job = self._roots.confine(job_from_dict(await read_object(request, MAX_BODY)))
-        return Answer(self._queue.submit(job).to_dict(), status_code=201)
+        owner = request.query_params.get("client")
+        if owner is not None and not (owner.isascii() and owner.isdigit() and len(owner) < 11):
+            raise InputError(f"client: {owner!r} is no process number.", "Send your own.")
+        status = self._queue.submit(job, int(owner) if owner else None)
+        return Answer(status.to_dict(), status_code=201)
 
     async def jobs(self, request: Request) -> Response:
         return Answer([status.to_dict() for status in self._store.all()])

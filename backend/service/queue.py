@@ -34,8 +34,13 @@ class Queue:
             for kinds, seconds in IDLE_SECONDS.items()
         ]
 
-    def submit(self, job: Job) -> JobStatus:
-        status = self._store.add(job)
+    def submit(self, job: Job, owner: int | None = None) -> JobStatus:
+        """Queue a job.
+
+        Args:
+            owner: the process that waits for it; see `abandon`.
+        """
+        status = self._store.add(job, owner)
         self._wake()
         return status
 
@@ -50,6 +55,11 @@ class Queue:
             if lane.runs(id):
                 return lane.cancel(id)
         return status
+
+    def abandon(self, owner: int) -> None:
+        """Cancel what a process that has gone was waiting for."""
+        for id in self._store.unfinished(owner):
+            self.cancel(id)
 
     async def run(self) -> None:
         """Work until cancelled; then the workers are stopped too."""

@@ -64,8 +64,14 @@ async def _serve(roots: Roots, parent: int | None, info: InfoFile | None) -> Non
 
     clients = Clients(stop)
 
+    def leave(pid: int) -> bool:
+        stopping = clients.leave(pid)
+        if not stopping:
+            queue.abandon(pid)
+        return stopping
+
     def left(pid: int) -> None:
-        loop.call_soon_threadsafe(clients.leave, pid)
+        loop.call_soon_threadsafe(leave, pid)
 
     def join(pid: int) -> None:
         clients.join(pid, lambda pid: watch_parent(pid, lambda: left(pid)))
@@ -83,7 +89,7 @@ async def _serve(roots: Roots, parent: int | None, info: InfoFile | None) -> Non
         with suppress(asyncio.CancelledError):
             await work
 
-    app = Service(store, queue, roots, stop, join, clients.leave).app()
+    app = Service(store, queue, roots, stop, join, leave).app()
     app.router.lifespan_context = lifespan
     server = uvicorn.Server(
         uvicorn.Config(

@@ -19,6 +19,7 @@ __all__ = ["JobStore"]
 class _Entry:
     job: Job
     status: JobStatus
+    owner: int | None
 
 
 class JobStore:
@@ -32,8 +33,11 @@ class JobStore:
         self._limit = limit
         self._entries: dict[str, _Entry] = {}
 
-    def add(self, job: Job) -> JobStatus:
+    def add(self, job: Job, owner: int | None = None) -> JobStatus:
         """A new queued job.
+
+        Args:
+            owner: the process that waits for it.
 
         Raises:
             ResourceError: the table is full of jobs that are not finished.
@@ -46,7 +50,7 @@ class JobStore:
                 )
             del self._entries[oldest]
         status = JobStatus(id=secrets.token_hex(8), kind=job.kind, state=JobState.QUEUED)
-        self._entries[status.id] = _Entry(job, status)
+        self._entries[status.id] = _Entry(job, status, owner)
         return status
 
     def job(self, id: str) -> Job:
@@ -77,6 +81,11 @@ class JobStore:
                 return entry.status.id
             earlier.append(entry.job)
         return None
+
+    def unfinished(self, owner: int) -> list[str]:
+        """Ids of the jobs that a process waits for."""
+        entries = self._entries.values()
+        return [e.status.id for e in entries if e.owner == owner and not e.status.state.final]
 
     def update(self, id: str, **changes: Any) -> JobStatus:
         """Change a job that is not finished; a finished one stays as it is."""

@@ -129,8 +129,10 @@ class Client:
             pid=pid if isinstance(pid, int) else None,
         )
 
-    def submit(self, job: Job) -> JobStatus:
-        return self._status("POST", "/v1/jobs", job_to_dict(job), timeout=SUBMIT_SECONDS)
+    def submit(self, job: Job, pid: int | None = None) -> JobStatus:
+        """Queue a job; it is cancelled when process `pid`, if given, leaves the backend."""
+        path = "/v1/jobs" if pid is None else f"/v1/jobs?client={pid}"
+        return self._status("POST", path, job_to_dict(job), timeout=SUBMIT_SECONDS)
 
     def status(self, job_id: str) -> JobStatus:
         return self._status("GET", f"/v1/jobs/{quote(job_id, safe='')}")

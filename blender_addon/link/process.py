@@ -112,11 +112,10 @@ class BackendProcess:
             )
         return self._endpoint
 
-    def stop(self, *, patience: float = 3.0) -> bool:
+    def stop(self, *, patience: float = 3.0) -> None:
         """Leave it and close its input; unless another Blender uses it, see that it ends.
 
-        It ends by itself when nobody is left, and after `patience` seconds by force. Returns
-        whether it has ended.
+        It ends by itself when nobody is left, and after `patience` seconds by force.
         """
         stopping = True
         if self.running and self._endpoint is not None:
@@ -127,7 +126,7 @@ class BackendProcess:
                 self._process.stdin.close()
         if not stopping:
             _left_to_others.append(self._process)
-            return False
+            return
         for end in (lambda: None, self._process.terminate, self._process.kill):
             end()
             try:
@@ -138,7 +137,6 @@ class BackendProcess:
         self._reader.join(patience)
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()
-        return True
 
 
 def _read_lines(stream: IO[bytes] | None, lines: queue.SimpleQueue[str]) -> None:

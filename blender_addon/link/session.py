@@ -166,17 +166,11 @@ class Session:
         """Leave the backend; one that the add-on started ends when nobody is left."""
         process, client, joined = self._process, self._client, self._data is not None
         self._process = self._client = self._silent_since = self._data = None
-        stays = False
-        with suppress(LinkError):
-            if process is not None:
-                stays = not process.stop()
-            elif client is not None and joined:
-                stays = not client.leave(os.getpid())
-            if stays and client is not None:
-                # It must not go on with what nobody waits for.
-                for task in self.tasks:
-                    if task.id:
-                        client.cancel(task.id)
+        if process is not None:
+            process.stop()
+        elif client is not None and joined:
+            with suppress(LinkError):
+                client.leave(os.getpid())
 
     def submit(self, task: Task) -> None:
         """Queue a task; it is sent as soon as the backend is ready.
@@ -288,7 +282,8 @@ class Session:
 
     def _send(self, task: Task) -> None:
         if self._client is not None:
-            task.status = self._client.submit(task.job)
+            known = self._process is not None or self._data is not None
+            task.status = self._client.submit(task.job, os.getpid() if known else None)
             task.id = task.status.id
 
     def _give_up(self, error: LinkError) -> list[Outcome]:

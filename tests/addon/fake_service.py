@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self.answer(401, {"error": "The token is missing or wrong.", "remedy": ""})
             return
-        parts = self.path.strip("/").split("/")[1:]
+        parts = self.path.partition("?")[0].strip("/").split("/")[1:]
         if parts == ["hello"]:
             hello = {"protocol": PROTOCOL, "version": "9.9", "profiles": ["starter"]}
             self.answer(200, {**hello, "pid": os.getpid()})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running import Service, preview_job, running_service, wait_until
+from running import Service, endless_job, preview_job, running_service, wait_until
 
 from backend.errors import InputError, ResourceError
 from backend.service import info
@@ -101,6 +101,26 @@ def test_the_last_to_leave_stops_it(tmp_path: Path) -> None:
             assert join(service, wrong).status_code == 400
         assert leave(service, os.getpid()) is True
         assert service.process.wait(15) == 0
+
+
+def test_what_a_client_waited_for_ends_with_it(tmp_path: Path, tiny_model: Path) -> None:
+    endless = endless_job(tmp_path, tiny_model)
+    with (
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as second,
+        running_service(tmp_path, tiny_model, parent=os.getpid()) as service,
+    ):
+        join(service, second.pid)
+        place = f"/v1/jobs?client={second.pid}"
+        jobs = [endless, {**endless, "out": str(tmp_path / "other")}]
+        ids = [service.client.post(place, json=job).json()["id"] for job in jobs]
+        kept = service.submit({**endless, "out": str(tmp_path / "kept"), "steps_one": 1})
+        second.kill()
+        second.wait()
+        assert {service.wait(id)["state"] for id in ids} == {"cancelled"}
+        assert service.wait(kept)["state"] == "done"
+        for wrong in ("x", "-1", "9" * 20):
+            answer = service.client.post(f"/v1/jobs?client={wrong}", json=endless)
+            assert answer.status_code == 400
 
 
 def join(service: Service, pid: object) -> httpx.Response:

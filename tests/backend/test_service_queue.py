@@ -174,6 +174,19 @@ def test_a_first_look_does_not_wait_for_a_training() -> None:
     with_queue(HELD, check)
 
 
+def test_what_a_client_waited_for_is_cancelled_when_it_leaves() -> None:
+    async def check(queue: Queue, store: JobStore) -> None:
+        theirs = [queue.submit(TRAINING, owner=7) for _ in range(2)]
+        ours = queue.submit(TRAINING, owner=8)
+        await until(store, theirs[0].id, JobState.RUNNING, progress=True)
+        queue.abandon(7)
+        for job in theirs:
+            await until(store, job.id, JobState.CANCELLED)
+        await until(store, ours.id, JobState.RUNNING)
+
+    with_queue(HELD, check)
+
+
 def test_jobs_that_share_files_keep_their_order() -> None:
     store, kinds = JobStore(), set(JOB_TYPES)
     training = store.add(TRAINING)
