@@ -275,8 +275,6 @@ _STARTER = Profile(
     window=256,
     gpu_dtype="float32",
     memory_gib=2.0,
-    # The captions of the starter's own training pictures.
-    design_prompt="a {subject}, flat design",
     licence_note=(
         "Trained on the starter model that ships with Stitchwork. The rights in the reference "
         "photo stay with its owner: share the style only if you may share the photo."
@@ -312,7 +310,7 @@ _STARTER = Profile(
         source="drawn", count=6, steps=12, guidance=1.0, strength=0.9, batch=3
     ),
     inference=InferenceSettings(
-        steps=20, guidance=1.0, start="preview", preview_strength=0.1, routing=True
+        steps=20, guidance=1.0, start="preview", preview_strength=0.4, preview_inverted=True, routing=True
     ),
 )
 

@@ -133,7 +133,7 @@ def restyle(
     words = make_words(models, style, models.profile.prompts(), settings.guidance)
     if settings.inverted:
         latents = yield from counted(
-            invert(models, latents, grid, timesteps, words, conditions), meter, "encoding"
+            invert(models, latents, grid, timesteps, words, conditions), meter, "inverting"
         )
     else:
         latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
@@ -179,10 +179,12 @@ def _schedule(
     calls = -(-len(grid.spots) // batch_size(models)) * len(timesteps)
     passes = 2.0 if settings.guidance > 1.0 else 1.0
     codes = len(grid.spots)
+    batch = min(batch_size(models), len(grid.spots))
     stages = [
         Stage("preparing", 1, 4.0 if settings.from_preview else 0.1),
         Stage("encoding", 2 * codes if settings.from_preview else codes, 0.2),
-        Stage("embroidering", calls, 0.1 * passes * min(batch_size(models), len(grid.spots))),
+        Stage("inverting", calls if settings.inverted else 0, 0.1 * batch),
+        Stage("embroidering", calls, 0.1 * passes * batch),
         Stage("decoding", codes, 0.25),
         Stage("finishing", 1, 0.2),
     ]

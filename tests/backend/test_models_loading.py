@@ -78,7 +78,9 @@ def test_controls_change_the_prediction_by_their_scale(tiny_models: Models) -> N
     assert not torch.allclose(plain, both)
 
 
-def test_schedule_agrees_with_diffusers(tiny_models: Models) -> None:
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_schedule_agrees_with_diffusers(tiny_models: Models, kind: str) -> None:
+    tiny_models.scheduler.register_to_config(prediction_type=kind)
     scheduler = DDIMScheduler.from_config(
         tiny_models.scheduler.config,
         timestep_spacing="trailing",
@@ -89,10 +91,12 @@ def test_schedule_agrees_with_diffusers(tiny_models: Models) -> None:
     schedule = timesteps(tiny_models, 10)
     assert schedule == scheduler.timesteps.tolist()
     latents, output = _noise(1, 4, 8, 8), _noise(1, 4, 8, 8, seed=1)
-    ours = ddim_step(tiny_models, latents, output, schedule[0], schedule[1])
+    noise = noise_of(tiny_models, latents, output, schedule[0])
+    ours = ddim_step(tiny_models, latents, noise, schedule[0], schedule[1])
     theirs = scheduler.step(output, schedule[0], latents).prev_sample
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
-    last = ddim_step(tiny_models, latents, output, schedule[-1], -1)
+    noise = noise_of(tiny_models, latents, output, schedule[-1])
+    last = ddim_step(tiny_models, latents, noise, schedule[-1], -1)
     theirs = scheduler.step(output, schedule[-1], latents).prev_sample
     torch.testing.assert_close(last, theirs, atol=1e-4, rtol=1e-4)
 
@@ -143,6 +147,6 @@ def test_unknown_prediction_types_are_refused(tiny_model: Path, tmp_path: Path) 
     folder = tmp_path / "odd"
     shutil.copytree(tiny_model, folder)
     config = folder / "scheduler" / "scheduler_config.json"
-    config.write_text(config.read_text().replace('"epsilon"', '"sample"'))
+    config.write_text(config.read_text().replace('"v_prediction"', '"sample"'))
     with pytest.raises(ProfileError, match="predicts noise or velocity"):
         loading.load(profiles.get("starter"), base=str(folder), device="cpu")

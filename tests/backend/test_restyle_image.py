@@ -89,7 +89,8 @@ def test_same_seed_same_picture(models: Models, style: Style) -> None:
 def test_progress_counts_up_to_the_end(models: Models, style: Style) -> None:
     seen, _ = collect(restyle(models, style, _opaque(80, 150), None, _job(strength=1.0)))
     stages = list(dict.fromkeys(each.stage for each in seen))
-    assert stages == ["preparing", "encoding", "embroidering", "decoding", "finishing"]
+    names = ["preparing", "encoding", "inverting", "embroidering", "decoding", "finishing"]
+    assert stages == names
     for stage in stages:
         last = [each for each in seen if each.stage == stage][-1]
         assert last.step == last.steps
