@@ -310,7 +310,12 @@ _STARTER = Profile(
         source="drawn", count=6, steps=12, guidance=1.0, strength=0.9, batch=3
     ),
     inference=InferenceSettings(
-        steps=20, guidance=1.0, start="preview", preview_strength=0.4, preview_inverted=True, routing=True
+        steps=20,
+        guidance=1.0,
+        start="preview",
+        preview_strength=0.4,
+        preview_inverted=True,
+        routing=True,
     ),
 )
 
