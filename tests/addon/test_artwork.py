@@ -198,3 +198,13 @@ def test_dots_all_over_are_a_print_not_motifs() -> None:
     y, x = np.mgrid[: len(island), : len(island)]
     picture[(x % 30 - 15) ** 2 + (y % 30 - 15) ** 2 < 49] = 240
     assert artwork.find(picture, island).patterned == (1, 2)
+
+
+def test_a_thick_curved_seam_is_no_artwork_and_line_art_is() -> None:
+    y, x = np.mgrid[:256, :256]
+    ring = np.abs(np.hypot(y - 190, x - 190) - 40) < 5
+    seam = np.abs(np.hypot(y + 40, x + 40) - 190) < 4
+    island = np.ones((256, 256), int)
+    assert pieces.boxes(seam, island, gap=4, thinnest=3) == []
+    (found,) = pieces.boxes(ring | seam, island, gap=4, thinnest=3)
+    assert (found.left, found.right) == (146, 235)
