@@ -71,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
     reverted.add_argument("--patch", metavar="NAME", help="only this patch")
     reverted.add_argument("--save", type=Path, required=True, help=".blend file to write")
 
-    down = commands.add_parser("bake-down", help="merge applied patches into one texture (colour only, no relief)")
+    down = commands.add_parser(
+        "bake-down", help="merge applied patches into one texture (colour only, no relief)"
+    )
     _add_garment(down)
     down.add_argument("--uv-layer", default="", metavar="NAME")
     down.add_argument("--size", type=int, default=4096, help="pixels a side")

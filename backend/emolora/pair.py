@@ -25,7 +25,7 @@ from backend.imaging.edges import guided_filter, thread_width
 from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
 from backend.imaging.flatten import flatten
 from backend.imaging.locate import locate_motif
-from backend.imaging.masks import bounding_box, extend_colours
+from backend.imaging.masks import bounding_box, densest, extend_colours
 from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import Controls
 from backend.progress import outcome
@@ -261,11 +261,11 @@ def _scaled(
     need = window / scale  # a window in the photo's pixels
     x0, x1 = _grown(box[0], box[2], need, width)
     y0, y1 = _grown(box[1], box[3], need, height)
-    if not settings.whole:
-        most = settings.largest * window / scale
-        x0, x1, y0, y1 = _densest(stack[..., 3], (x0, x1, y0, y1), most)
     crop = stack[y0:y1, x0:x1]
-    size = [max(8, round(side * scale / 8) * 8) for side in (x1 - x0, y1 - y0)]
+    if not settings.whole:
+        most = int(settings.largest * window / scale)
+        crop = crop[densest(np.ascontiguousarray(crop[..., 3]), most)]
+    size = [max(8, round(side * scale / 8) * 8) for side in crop.shape[1::-1]]
     method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
     layers = [
         cv2.resize(np.ascontiguousarray(crop[..., c]), size, interpolation=method)
@@ -282,18 +282,6 @@ def _grown(low: int, high: int, need: float, limit: int) -> tuple[int, int]:
     length = min(limit, max(high - low, int(np.ceil(need))))
     start = min(max(0, (low + high - length) // 2), limit - length)
     return start, start + length
-
-
-def _densest(
-    art: NDArray[np.float32], span: tuple[int, int, int, int], most: float
-) -> tuple[int, int, int, int]:
-    """The part of x0, x1, y0, y1, at most `most` long on a side, that shows the most motif."""
-    x0, x1, y0, y1 = span
-    wide, high = min(x1 - x0, int(most)), min(y1 - y0, int(most))
-    total = cv2.integral(np.ascontiguousarray(art[y0:y1, x0:x1], dtype=np.float32))
-    sums = total[high:, wide:] - total[:-high, wide:] - total[high:, :-wide] + total[:-high, :-wide]
-    top, left = np.unravel_index(int(np.argmax(sums)), sums.shape)
-    return x0 + int(left), x0 + int(left) + wide, y0 + int(top), y0 + int(top) + high
 
 
 def _drawn_by_models(

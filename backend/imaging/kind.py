@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.imaging.colour import rgb_to_lab
+from backend.imaging.masks import densest
 
 __all__ = ["kind_of", "roundness"]
 
@@ -40,29 +41,13 @@ def roundness(rgb: NDArray[np.floating], mask: NDArray[np.floating]) -> float:
     directions alike: the sides of threads, squares and crosses agree in pairs or fours, a
     circle's do not.
     """
-    rgb, mask = _fullest(rgb, mask)
+    part = densest((mask > 0.5).astype(np.float32), SIDE)
+    rgb, mask = np.ascontiguousarray(rgb[part]), np.ascontiguousarray(mask[part])
     inside = cv2.erode((mask > 0.5).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     if not inside.any():
         return 0.0
     lightness = rgb_to_lab(rgb)[..., 0]
     return max(_at_radius(lightness, inside, radius) for radius in RADII)
-
-
-def _fullest(
-    rgb: NDArray[np.floating], mask: NDArray[np.floating]
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """The part of at most `SIDE` pixels a side that shows most embroidery."""
-    height, width = (min(SIDE, length) for length in mask.shape)
-    total = cv2.integral((mask > 0.5).astype(np.uint8))
-    sums = (
-        total[height:, width:]
-        - total[:-height, width:]
-        - total[height:, :-width]
-        + total[:-height, :-width]
-    )
-    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    here = np.s_[top : top + height, left : left + width]
-    return np.ascontiguousarray(rgb[here]), np.ascontiguousarray(mask[here])
 
 
 def _at_radius(lightness: Map, inside: NDArray[np.bool_], radius: float) -> float:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bounding_box", "extend_colours", "feather", "remove_specks"]
+__all__ = ["bounding_box", "densest", "extend_colours", "feather", "remove_specks"]
 
 
 def bounding_box(mask: NDArray[np.floating] | NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -15,6 +15,20 @@ def bounding_box(mask: NDArray[np.floating] | NDArray[np.bool_]) -> tuple[int, i
     if rows.size == 0:
         return 0, 0, 0, 0
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def densest(mask: NDArray[np.float32], side: int) -> tuple[slice, slice]:
+    """The window of at most `side` pixels that holds most mask."""
+    height, width = min(side, mask.shape[0]), min(side, mask.shape[1])
+    total = cv2.integral(mask)
+    sums = (
+        total[height:, width:]
+        - total[:-height, width:]
+        - total[height:, :-width]
+        + total[:-height, :-width]
+    )
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
 
 
 def remove_specks(

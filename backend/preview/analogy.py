@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backend.errors import InputError
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 from backend.imaging.edges import thread_width
-from backend.imaging.masks import bounding_box
+from backend.imaging.masks import bounding_box, densest
 from backend.preview.guides import Guides, make_guides, make_palette
 from backend.preview.quilting import Quilter
 from backend.preview.shading import apply_shading
@@ -120,23 +120,9 @@ def _prepare_reference(
             cv2.resize(each, size, interpolation=how) for each in (photo, flat, art)
         )
     if max(photo.shape[:2]) > SOURCE_SIDE:
-        box = _densest(art, SOURCE_SIDE)
+        box = densest(art, SOURCE_SIDE)
         photo, flat, art = photo[box], flat[box], art[box]
     return np.clip(photo, 0, 1), np.clip(flat, 0, 1), art > 0.5, wanted
-
-
-def _densest(art: NDArray[np.float32], side: int) -> tuple[slice, slice]:
-    """The window of at most `side` pixels that holds most art."""
-    height, width = min(side, art.shape[0]), min(side, art.shape[1])
-    total = cv2.integral(art)
-    sums = (
-        total[height:, width:]
-        - total[:-height, width:]
-        - total[height:, :-width]
-        + total[:-height, :-width]
-    )
-    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
 
 
 def _ragged(
