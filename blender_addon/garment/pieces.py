@@ -41,9 +41,10 @@ def boxes(
     """
     if not mask.any():
         return []
-    near = dilate(mask, gap / 2) & (island > 0)
-    pieces = label(near, island) * mask
     core = dilate(dilate(mask, -thinnest / 2), thinnest / 2) & mask
+    # A seam that passes close to a motif must not join it.
+    near = dilate(core, gap / 2) & (island > 0)
+    pieces = label(near, island) * mask
     whole = np.bincount(pieces.ravel())
     thick = np.bincount(pieces.ravel(), core.ravel(), len(whole))
     found = []
