@@ -55,10 +55,6 @@ def batch_size(models: Models) -> int:
     return 8 if models.profile.window <= 512 else 2
 
 
-def _rows(text: TextEmbedding, count: int) -> TextEmbedding:
-    return text.expand(count)
-
-
 def _join(first: TextEmbedding, second: TextEmbedding) -> TextEmbedding:
     return TextEmbedding(
         torch.cat([first.hidden, second.hidden]), torch.cat([first.pooled, second.pooled])
@@ -87,10 +83,10 @@ def _predict_windows(
 ) -> torch.Tensor:
     """The UNet's guided output for (B, C, h, w) windows."""
     count = len(windows)
-    text = _rows(words.plain or words.style, count)
-    inner = _rows(words.style, count)
+    text = (words.plain or words.style).expand(count)
+    inner = words.style.expand(count)
     if words.negative is not None:
-        negative = _rows(words.negative, count)
+        negative = words.negative.expand(count)
         text, inner = _join(negative, text), _join(negative, inner)
         windows, controls = torch.cat([windows] * 2), _twice(controls)
     route = routed(models, words.blocks, inner.hidden) if words.plain is not None else nullcontext()

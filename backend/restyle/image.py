@@ -124,7 +124,6 @@ def restyle(
     conditions = Conditions(
         models, autoencode.pad(design, side, models.factor), grid, settings.kind
     )
-    noise = noise_field(job.seed, *latents.shape)
     lost: NDArray[np.float32] | float = 0.0
     if settings.from_preview:
         # The autoencoder smears fine thread; what it loses of the preview is given back below.
@@ -136,6 +135,7 @@ def restyle(
             invert(models, latents, grid, timesteps, words, conditions), meter, "inverting"
         )
     else:
+        noise = noise_field(job.seed, *latents.shape)
         latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
     with with_style(models, dict(style.weights), strength=job.style_strength):
         latents = yield from counted(
