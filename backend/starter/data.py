@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.starter.designs import Icon, draw_design, icon_design, is_held_out
-from backend.starter.stitches import HELD_OUT, TRAINING, draw_look, render
+from backend.starter.stitches import HELD_OUT, TRAINING, book_look, draw_look, render
 
 __all__ = ["TRIGGER", "Corpus", "Sample", "make_corpus", "stream"]
 
@@ -20,6 +20,7 @@ TRIGGER = "in [emb] style"
 
 _DRAWN_SHARE = 0.25
 _UNNAMED_SHARE = 0.35
+_BOOK_SHARE = 0.6  # of the named ones, see `stitches.book`
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -75,8 +76,10 @@ def stream(
         else:
             design = icon_design(usable[int(rng.integers(len(usable)))], size, rng)
         family = families[int(rng.integers(len(families)))]
-        textile = render(design.flat, design.art, draw_look(family, rng, window=size))
         manner = TRIGGER if rng.random() < _UNNAMED_SHARE else f"{family} embroidery"
+        by_the_book = not held_out and manner != TRIGGER and rng.random() < _BOOK_SHARE
+        look = book_look(family, rng) if by_the_book else draw_look(family, rng, window=size)
+        textile = render(design.flat, design.art, look)
         comma = "" if manner == TRIGGER else ","
         yield Sample(
             flat=_bytes(design.flat),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from backend.starter.architecture import CONTROLNETS
 from backend.starter.data import TRIGGER
 from backend.starter.latents import LatentCorpus
+from backend.starter.stitches.book import TILE
 
 __all__ = ["TEXTURES", "TRAINED", "Part", "caption", "diffusion_loss", "encode_text", "size_ids"]
 
@@ -31,7 +32,7 @@ _FLAT_SHARE = 0.25
 _NO_WORDS, _NO_SUBJECT = 0.1, 0.3
 _POOLED_SUBJECT = 0.5  # share of samples whose pooled text names no textile, as in a routed pass
 _SNR_LIMIT = 5.0
-_FOCUS, _FOCUS_SPREAD = -0.5, 1.0  # half of the timesteps lie between 240 and 540
+_FOCUS, _FOCUS_SPREAD = 0.0, 1.4  # half of the timesteps lie between 280 and 720
 _FULL_EVERY = 6  # every sixth batch sees whole windows, the others quarters of them
 
 
@@ -159,9 +160,12 @@ def _batch(
     corpus: LatentCorpus, count: int, side: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor, list[str], list[str]]:
     latents, edges, tiles, captions, pooled = [], [], [], [], []
+    tile = TILE // 8
     for _ in range(count):
         row = int(rng.integers(len(corpus.notes)))
-        y, x = (int(n) for n in rng.integers(0, corpus.flats.shape[2] - side + 1, 2))
+        # Whole tiles, so that a network can tell where stitches by the book lie.
+        room = (corpus.flats.shape[2] - side) // tile + 1
+        y, x = (tile * int(n) for n in rng.integers(0, room, 2))
         flat = bool(rng.random() < _FLAT_SHARE)
         source = corpus.flats if flat else corpus.textiles
         latents.append(np.asarray(source[row, :, y : y + side, x : x + side], np.float32))

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from backend.starter.stitches.render import HELD_OUT, TRAINING, Look, draw_look, regions, render
+from backend.starter.stitches.render import (
+    HELD_OUT,
+    TRAINING,
+    Look,
+    book_look,
+    draw_look,
+    regions,
+    render,
+)
 
-__all__ = ["HELD_OUT", "TRAINING", "Look", "draw_look", "regions", "render"]
+__all__ = ["HELD_OUT", "TRAINING", "Look", "book_look", "draw_look", "regions", "render"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from backend.starter.stitches.book import Book
 
 __all__ = ["Canvas", "Grid", "Relief", "lay_out", "smooth_noise"]
 
@@ -50,6 +53,7 @@ class Canvas:
         edge: distance to the nearest border of a colour region, in pixels.
         width: thread width, in pixels.
         rng: the picture's own generator.
+        book: whether the stitches are sewn by the book, see `book`.
     """
 
     along: Grid
@@ -58,6 +62,7 @@ class Canvas:
     edge: Grid
     width: float
     rng: np.random.Generator
+    book: bool = False
     _table: Grid = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +72,14 @@ class Canvas:
     def shape(self) -> tuple[int, int]:
         """Height and width of the picture."""
         return self.along.shape[0], self.along.shape[1]
+
+    def between(self, low: float, high: float) -> float:
+        """A proportion drawn from a range; its middle by the book."""
+        return (low + high) / 2 if self.book else float(self.rng.uniform(low, high))
+
+    def one_of(self, options: Sequence[float]) -> float:
+        """One of some choices; the first by the book."""
+        return options[0] if self.book else float(self.rng.choice(options))
 
     def chance(self, i: Grid, j: Grid | float = 0.0, salt: int = 0) -> Grid:
         """A number in [0, 1) for each pair of thread index `i` and stitch index `j`."""
@@ -94,7 +107,12 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) 
 
 
 def lay_out(
-    labels: Labels, width: float, rng: np.random.Generator, *, outlines: bool = False
+    labels: Labels,
+    width: float,
+    rng: np.random.Generator,
+    *,
+    outlines: bool = False,
+    book: Book | None = None,
 ) -> Canvas:
     """Choose thread directions for the regions of a picture.
 
@@ -106,10 +124,17 @@ def lay_out(
         width: thread width in pixels.
         rng: randomness of this picture.
         outlines: whether rows may follow the outline; units on a lattice cannot.
+        book: if given, straight threads of its width and direction instead.
     """
     shape = labels.shape
     y, x = (grid.astype(np.float32) for grid in np.mgrid[: shape[0], : shape[1]])
     edge = _edge_distance(labels)
+    if book is not None:
+        turned = np.full(shape, book.angle, np.float32)
+        long, wide = book.stretch()
+        cos, sin = float(np.cos(book.angle)), float(np.sin(book.angle))
+        along, across = long * (x * cos + y * sin), wide * (y * cos - x * sin)
+        return Canvas(along, across, turned, edge, book.width, rng, book=True)
     manner = rng.choice(["same", "region", "narrow", "outline"], p=[0.4, 0.25, 0.2, 0.15])
     if manner == "outline" and not outlines:
         manner = "same"

@@ -82,7 +82,7 @@ def weave(canvas: Canvas) -> Relief:
     """Woven filling: two thread directions, over and under in turn (plain weave or twill)."""
     wide = 1.15 * canvas.width
     i, j, a, b = _lattice(canvas, wide, wide)
-    period = int(canvas.rng.choice([2, 2, 3, 4]))
+    period = int(canvas.one_of([2, 2, 3, 4]))
     over = ((i + j) % period) < max(1, period // 2)
     hump = np.where(over, np.cos(np.pi * a), np.cos(np.pi * b))
     profile = np.where(over, np.sqrt(1 - (2 * b) ** 2), np.sqrt(1 - (2 * a) ** 2))
@@ -162,7 +162,7 @@ def terry(canvas: Canvas) -> Relief:
 
 def beads(canvas: Canvas) -> Relief:
     """Glass seed beads in rows, each with a hole and a highlight."""
-    radius = canvas.width * canvas.rng.uniform(0.7, 0.95)
+    radius = canvas.width * canvas.between(0.7, 0.95)
 
     def bead(a: Grid, b: Grid, pick: Grid) -> tuple[Grid, Grid]:
         r = np.sqrt((a / (0.9 * radius)) ** 2 + (b / radius) ** 2)
@@ -175,7 +175,7 @@ def beads(canvas: Canvas) -> Relief:
 
 def french_knots(canvas: Canvas) -> Relief:
     """Round knots of thread wound about the needle, close together."""
-    radius = canvas.width * canvas.rng.uniform(0.95, 1.25)
+    radius = canvas.width * canvas.between(0.95, 1.25)
 
     def knot(a: Grid, b: Grid, pick: Grid) -> tuple[Grid, Grid]:
         r = np.sqrt(a * a + b * b) / radius

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.starter.stitches import cells, held_out, rows
+from backend.starter.stitches.book import BOOK
 from backend.starter.stitches.canvas import Canvas, Grid, Labels, Relief, lay_out, smooth_noise
 
-__all__ = ["HELD_OUT", "TRAINING", "Look", "Picture", "draw_look", "regions", "render"]
+__all__ = ["HELD_OUT", "TRAINING", "Look", "Picture", "book_look", "draw_look", "regions", "render"]
 
 Picture = npt.NDArray[np.float32]
 """(H, W, 3) sRGB values in [0, 1]."""
@@ -62,6 +63,7 @@ class Look:
         azimuth, elevation: where the light comes from, radians.
         sheen: strength of the highlights.
         seed: of thread directions and every unevenness.
+        book: sewn by the book, see `stitches.book`; `width` then counts for the ground alone.
     """
 
     family: str
@@ -72,6 +74,7 @@ class Look:
     elevation: float
     sheen: float
     seed: int
+    book: bool = False
 
 
 def draw_look(family: str, rng: np.random.Generator, *, window: int = 256) -> Look:
@@ -85,6 +88,26 @@ def draw_look(family: str, rng: np.random.Generator, *, window: int = 256) -> Lo
         elevation=float(rng.uniform(0.55, 1.0)),
         sheen=float(rng.uniform(0.25, 1.0)),
         seed=int(rng.integers(2**31)),
+    )
+
+
+def book_look(family: str, rng: np.random.Generator) -> Look:
+    """A family by the book, with the same light on every picture.
+
+    Args:
+        family: a key of `TRAINING`.
+        rng: chooses the ground and the seed.
+    """
+    return Look(
+        family=family,
+        width=BOOK[family].width,
+        ground=str(rng.choice([*_GROUNDS, "none"], p=[0.35, 0.05, 0.25, 0.35])),
+        contrast=0.24,
+        azimuth=-0.75 * np.pi,
+        elevation=0.75,
+        sheen=0.6,
+        seed=int(rng.integers(2**31)),
+        book=True,
     )
 
 
@@ -127,7 +150,13 @@ def render(design: Picture, art: Mask, look: Look) -> Picture:
     everywhere = look.ground == "none"
     labels = regions(design, art | everywhere)
     family = {**TRAINING, **HELD_OUT}[look.family]
-    canvas = lay_out(labels, look.width, rng, outlines=look.family in _ROWS)
+    canvas = lay_out(
+        labels,
+        look.width,
+        rng,
+        outlines=look.family in _ROWS,
+        book=BOOK[look.family] if look.book else None,
+    )
     relief = family(canvas)
     sewn = _paint(design, relief, look)
     if not everywhere:

@@ -64,24 +64,24 @@ def _finish(
 def satin(canvas: Canvas) -> Relief:
     """Long glossy threads side by side, dipping only at the region's border."""
     index, t = _row(canvas, canvas.width)
-    return _finish(canvas, index, t, twist=canvas.rng.uniform(0.0, 0.15), gloss=0.7)
+    return _finish(canvas, index, t, twist=canvas.between(0.0, 0.15), gloss=0.7)
 
 
 def tatami(canvas: Canvas) -> Relief:
     """Machine fill: equal stitches, each row's needle holes stepped against the last."""
     index, t = _row(canvas, 0.85 * canvas.width)
-    length = canvas.width * canvas.rng.uniform(3.0, 5.0)
-    step = canvas.rng.choice([0.25, 0.33, 0.4])
+    length = canvas.width * canvas.between(3.0, 5.0)
+    step = canvas.one_of([0.25, 0.33, 0.4])
     number, end, _ = _stitches(canvas, index, length, (index * step).astype(np.float32), 0.1)
     dip = 1 - 0.85 * np.exp(-((end / (0.45 * canvas.width)) ** 2))
-    twist = canvas.rng.uniform(0.0, 0.12)
+    twist = canvas.between(0.0, 0.12)
     return _finish(canvas, index, t, number=number, dip=dip, twist=twist, gloss=0.4)
 
 
 def long_and_short(canvas: Canvas) -> Relief:
     """Hand filling: stitches of uneven length that reach into each other."""
     index, t = _row(canvas, canvas.width)
-    length = canvas.width * canvas.rng.uniform(4.0, 7.0)
+    length = canvas.width * canvas.between(4.0, 7.0)
     number, end, middle = _stitches(canvas, index, length, canvas.chance(index, salt=7) * 2, 1.0)
     dip = 1 - 0.6 * np.exp(-((end / (0.6 * canvas.width)) ** 2))
     return _finish(
@@ -92,7 +92,7 @@ def long_and_short(canvas: Canvas) -> Relief:
 def brick(canvas: Canvas) -> Relief:
     """Short equal stitches laid like bricks, with clear holes between them."""
     index, t = _row(canvas, 1.2 * canvas.width)
-    length = canvas.width * canvas.rng.uniform(1.8, 2.4)
+    length = canvas.width * canvas.between(1.8, 2.4)
     number, end, middle = _stitches(canvas, index, length, (0.5 * (index % 2)), 0.05)
     dip = np.sqrt(np.clip(end / (0.5 * canvas.width), 0, 1))
     return _finish(canvas, index, t, number=number, dip=dip, twist=0.1, unity=middle, gloss=0.35)
@@ -102,8 +102,8 @@ def stem(canvas: Canvas) -> Relief:
     """Rope-like rows: short stitches lying slantwise over each other."""
     wide = 1.5 * canvas.width
     index, t = _row(canvas, wide)
-    length = canvas.width * canvas.rng.uniform(1.1, 1.6)
-    slanted = (index * 0.37 + 0.5 * t).astype(np.float32)
+    length = canvas.width * canvas.between(1.1, 1.6)
+    slanted = (index * 0.5 + 0.5 * t).astype(np.float32)
     number, end, middle = _stitches(canvas, index, length, slanted, 0.1)
     dip = 0.35 + 0.65 * np.sqrt(np.clip(end / (0.42 * length), 0, 1))
     lean = -float(np.arctan2(length, wide)) * 0.6
@@ -116,7 +116,7 @@ def couching(canvas: Canvas) -> Relief:
     """Thick laid cords, tied down by small cross-wise stitches at even distances."""
     wide = 1.8 * canvas.width
     index, t = _row(canvas, wide)
-    length = canvas.width * canvas.rng.uniform(3.0, 4.5)
+    length = canvas.width * canvas.between(3.0, 4.5)
     number, _, middle = _stitches(canvas, index, length, (0.5 * (index % 2)), 0.15)
     tie = np.exp(-((middle / (0.35 * canvas.width)) ** 2))
     relief = _finish(canvas, index, t, number=number, twist=0.3, gloss=0.45)

@@ -1,0 +1,55 @@
+"""Stitches by the book repeat where the denoiser's coarsest cells do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backend.starter.stitches import HELD_OUT, TRAINING, book_look, render
+from backend.starter.stitches.book import BOOK, TILE
+from backend.starter.stitches.canvas import Grid, lay_out
+
+_STRAYING = ("terry", "french knot", "long and short")  # uneven on purpose, as drawn by hand
+
+
+def _height(family: str, seed: int) -> Grid:
+    labels = np.zeros((192, 192), np.int32)
+    canvas = lay_out(labels, 6.0, np.random.default_rng(seed), book=BOOK[family])
+    return TRAINING[family](canvas).height
+
+
+def _alike(first: Grid, second: Grid) -> float:
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+def test_every_training_family_has_its_page_and_no_other() -> None:
+    assert set(BOOK) == set(TRAINING)
+    assert not set(BOOK) & set(HELD_OUT)
+
+
+@pytest.mark.parametrize("family", [name for name in BOOK if name not in _STRAYING])
+def test_repeats_every_tile_whatever_the_seed(family: str) -> None:
+    height = _height(family, 1)
+    assert _alike(height[TILE:], height[:-TILE]) > 0.6
+    assert _alike(height[:, TILE:], height[:, :-TILE]) > 0.6
+    assert _alike(height, _height(family, 2)) > 0.6
+    assert float(height.std()) > 0.1
+
+
+def test_two_families_by_the_book_are_two_pictures() -> None:
+    heights = {family: _height(family, 1) for family in BOOK}
+    for first in heights:
+        for second in heights:
+            assert first == second or abs(_alike(heights[first], heights[second])) < 0.7, (
+                first,
+                second,
+            )
+
+
+def test_by_the_book_the_light_is_always_the_same() -> None:
+    design = np.full((64, 64, 3), 0.5, np.float32)
+    art = np.ones((64, 64), bool)
+    looks = [book_look("tatami", np.random.default_rng(seed)) for seed in (1, 2)]
+    pictures = [render(design, art, look).mean(-1) for look in looks]
+    assert looks[0].azimuth == looks[1].azimuth
+    assert _alike(pictures[0], pictures[1]) > 0.85
