@@ -11,20 +11,25 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import backend
+from backend.commands import (
+    EXIT_CANCELLED,
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    absolute,
+    add_command,
+    watched,
+)
 from backend.errors import StitchworkError
-from backend.jobs import JOB_TYPES, AnalyseJob, Job, JobError, Progress
-from backend.terminal import ProgressLine, duration
+from backend.jobs import JOB_TYPES, AnalyseJob, Job, JobError
+from backend.terminal import duration
 
 __all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "main"]
-
-T = TypeVar("T")
-
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED = 0, 1, 2, 130
 
 # What users call a field, where the field itself must have another name.
 _ALIASES = {"embroidery": ["--kind"]}
@@ -72,21 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=backend.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for kind, job_type in JOB_TYPES.items():
-        _add_job(_command(commands, kind, job_type.__doc__ or "", _run_job), job_type)
-    _add_serve(_command(commands, "serve", "Run as a service on 127.0.0.1.", _serve))
-    doctor = _command(commands, "doctor", "Say what is installed and what can be run.", _doctor)
+        _add_job(add_command(commands, kind, job_type.__doc__ or "", _run_job), job_type)
+    _add_serve(add_command(commands, "serve", "Run as a service on 127.0.0.1.", _serve))
+    doctor = add_command(commands, "doctor", "Say what is installed and what can be run.", _doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON")
-    _add_report(_command(commands, "report", "Write a run's report as a web page.", _report))
-    _add_bench(_command(commands, "bench", "Time each kind of work on this machine.", _bench))
-    return parser
-
-
-def _command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=about[:1].lower() + about[1:].rstrip("."), description=about
-    )
-    parser.add_argument("--debug", action="store_true", help="show where an error came from")
-    parser.set_defaults(run=run, parser=parser, name=name)
+    _add_report(add_command(commands, "report", "Write a run's report as a web page.", _report))
+    _add_bench(add_command(commands, "bench", "Time each kind of work on this machine.", _bench))
     return parser
 
 
@@ -144,11 +140,11 @@ def _run_job(options: argparse.Namespace) -> int:
     values = {each.name: getattr(options, each.name) for each in dataclasses.fields(job_type)}
     for each in dataclasses.fields(job_type):
         if each.metadata["path"] and values[each.name] is not None:
-            values[each.name] = _absolute(values[each.name])
+            values[each.name] = absolute(values[each.name])
     job = job_type(**values)
     from backend.engine import run
 
-    result = _watched(run(job))
+    result = watched(run(job))
     if options.json:
         print(json.dumps(dataclasses.asdict(result)))
         return EXIT_OK
@@ -160,24 +156,6 @@ def _run_job(options: argparse.Namespace) -> int:
         print(f"{role}: {path}")
     print(f"took {duration(sum(result.seconds.values()))}")
     return EXIT_OK
-
-
-def _watched(steps: Generator[Progress, None, T]) -> T:
-    """Runs steps to their end and shows their progress; whatever ends them, they are closed."""
-    line = ProgressLine()
-    try:
-        while True:
-            line.show(next(steps))
-    except StopIteration as finished:
-        value: T = finished.value
-        return value
-    finally:
-        line.close()
-        steps.close()
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -227,7 +205,7 @@ def _report(options: argparse.Namespace) -> int:
     from backend.evaluation.report import Manifest, write_report
 
     write_report(Manifest.read(options.manifest), options.out)
-    print(f"report: {_absolute(str(options.out))}")
+    print(f"report: {absolute(str(options.out))}")
     return EXIT_OK
 
 
@@ -264,12 +242,12 @@ def _bench(options: argparse.Namespace) -> int:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         from backend.evaluation.bench_training import bench_training
 
-        found = _watched(bench_training(options.profile, steps, base))
+        found = watched(bench_training(options.profile, steps, base))
         print(json.dumps(found.to_dict(), indent=2) if options.json else found.to_text())
         return EXIT_OK if found.agrees else EXIT_FAILED
     from backend.evaluation.bench import bench, to_text
 
-    timings = _watched(bench(options.profile, options.sizes, steps, base))
+    timings = watched(bench(options.profile, options.sizes, steps, base))
     rows = [dataclasses.asdict(each) for each in timings]
     print(json.dumps(rows, indent=2) if options.json else to_text(timings))
     return EXIT_OK
