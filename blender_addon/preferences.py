@@ -24,6 +24,7 @@ class Settings:
     backend_python: str = ""
     attach_url: str = ""
     attach_token: str = ""
+    install_python: str = ""
 
     def found(self) -> bool:
         """Whether a backend can be started or attached to."""
@@ -42,7 +43,12 @@ def settings() -> Settings:
     values: Any = addon.preferences if addon else None
     if values is None:
         return Settings()
-    return Settings(values.backend_python, values.attach_url.strip(), values.attach_token.strip())
+    return Settings(
+        values.backend_python,
+        values.attach_url.strip(),
+        values.attach_token.strip(),
+        bpy.path.abspath(values.install_python.strip()),
+    )
 
 
 def connect() -> None:
@@ -80,6 +86,12 @@ class StitchworkPreferences(bpy.types.AddonPreferences):
         f"one that Install built. The variable {VARIABLE} goes before it",
         subtype="FILE_PATH",
     )
+    install_python: StringProperty(
+        name="Python for Install",
+        description="Python 3.11 or later that Install makes the backend's environment with; "
+        "empty: Blender's own. Needed where that has no ensurepip, as in Debian's Blender",
+        subtype="FILE_PATH",
+    )
     attach_url: StringProperty(
         name="Address",
         description="Use a backend that runs already, such as http://127.0.0.1:41234; "
@@ -97,7 +109,9 @@ class StitchworkPreferences(bpy.types.AddonPreferences):
         box = layout.box()
         box.label(text="Backend", icon="SYSTEM")
         draw_installation(box)
-        box.prop(self, "backend_python")
+        column = box.column(align=True)
+        column.prop(self, "install_python")
+        column.prop(self, "backend_python")
         column = box.column(align=True, heading="Already running")
         column.prop(self, "attach_url")
         column.prop(self, "attach_token")

@@ -17,15 +17,18 @@ from typing import IO
 
 from .client import LinkError
 from .locate import INSTALLED_MARK, environment_python
+from .pip_words import PipRun
 from .process import creation_options
+from .torch_build import TorchBuild, choose, has_nvidia
 
 __all__ = ["Installer", "bundled_files"]
 
-# On Linux torch brings the libraries of NVIDIA's GPUs, and pip unpacks them beside its download.
-NEEDED_BYTES = (9 if sys.platform == "linux" else 4) * 2**30
 PACKAGES = re.compile(r"^[A-Za-z0-9._-]+==", re.MULTILINE)
-NAMED = re.compile(r"\s*(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)")
-DOWNLOAD = re.compile(r"\s*Downloading ([A-Za-z0-9._]+?)-\d\S* \(([\d.]+ [kMG]B)\)")
+# The oldest that the lock file's packages are made for; and venv needs ensurepip for its pip.
+PROBE = (
+    "import sys, ensurepip, venv\n"
+    "if sys.version_info < (3, 11): sys.exit('%d.%d is too old' % sys.version_info[:2])"
+)
 UNREACHABLE = (
     "NewConnectionError",
     "NameResolutionError",
@@ -54,31 +57,59 @@ def bundled_files(dist: Path) -> tuple[Path, Path]:
     return wheels[-1], lock
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A command of the installation.
+
+    Attributes:
+        until: the whole's share when it has ended.
+        packages: how many pip is asked for; 0: it is not pip.
+        room: bytes that going on without it takes; 0: the installation fails with it.
+        means: what that means, in words.
+    """
+
+    says: str
+    until: float
+    command: list[str]
+    packages: int = 0
+    room: int = 0
+    means: str = ""
+
+
 @dataclass(slots=True)
 class Installer:
     """Runs the installation as child processes; `step` looks at them and never waits.
 
     Attributes:
         target: folder of the virtual environment; an incomplete one has no mark and is not used.
-        progress: share done, 0..1, by the packages that pip has named.
-        message: the last thing that was done, in words.
+        python: makes the environment.
+        progress: share done, 0..1, by what pip has fetched and unpacked.
+        message: what is being done, in words.
+        note: what a user should know at the end.
     """
 
     target: Path
     wheel: Path
     lock: Path
     python: str = sys.executable
+    nvidia: bool = field(default_factory=has_nvidia)
     progress: float = 0.0
-    message: str = "Making a virtual environment"
+    message: str = "Looking at Python"
+    note: str = ""
     done: bool = False
-    _commands: list[list[str]] = field(default_factory=list)
+    _steps: list[_Step] = field(default_factory=list)
+    _step: _Step | None = None
+    _from: float = 0.0
+    _pip: PipRun | None = None
     _process: subprocess.Popen[bytes] | None = None
     _lines: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _reader: threading.Thread | None = None
     _last: list[str] = field(default_factory=list)
-    _seen: int = 0
-    _unpacking: int = 0
-    _packages: int = 1
+
+    @property
+    def downloads(self) -> Path:
+        """pip's temporary folder: on the disk whose room was looked at, which /tmp may not be."""
+        return self.target.with_name(f"{self.target.name}-downloads")
 
     def begin(self) -> None:
         """Clear an older environment and start.
@@ -87,31 +118,51 @@ class Installer:
             LinkError: no room, no permission, or files are missing.
         """
         try:
-            self._packages = max(len(PACKAGES.findall(self.lock.read_text(encoding="utf-8"))), 1)
+            lock = self.lock.read_text(encoding="utf-8")
+            torch = choose(lock, self.nvidia)
             self.target.parent.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.target.parent).free
-            if free < NEEDED_BYTES:
-                raise LinkError(
-                    f"{self.target.parent} has {free / 2**30:.1f} GiB free, "
-                    f"{NEEDED_BYTES / 2**30:.0f} are needed.",
-                    "Make room, then press Install again.",
-                )
-            if self.target.exists():
-                shutil.rmtree(self.target)
+            self._require_room(torch.needed)
+            for folder in (self.target, self.downloads):
+                if folder.exists():
+                    shutil.rmtree(folder)
+            self.downloads.mkdir()
         except OSError as error:
             raise LinkError(
                 f"{error.filename or self.target} cannot be used ({error.strerror}).",
                 "Check the disk and its permissions, then press Install again.",
             ) from error
+        self._steps = self._plan(max(len(PACKAGES.findall(lock)), 1), torch)
+        self._next()
+
+    def _plan(self, packages: int, torch: TorchBuild) -> list[_Step]:
         python = str(environment_python(self.target))
         pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-        self._commands = [
-            [self.python, "-m", "venv", str(self.target)],
-            [*pip, "--progress-bar", "off", "-r", str(self.lock)],
-            [*pip, "--no-deps", str(self.wheel)],
-            [python, "-m", "backend", "--version"],
+        pip += ["--progress-bar", "off"]
+        plan = [
+            _Step("Looking at Python", 0.01, [self.python, "-c", PROBE]),
+            _Step("Making an environment", 0.04, [self.python, "-m", "venv", str(self.target)]),
         ]
-        self._next()
+        if torch.arguments:
+            # Another index: a firewall that hides it should be noticed soon.
+            own = [*pip, "--retries", "2", "--timeout", "20", *torch.arguments]
+            says = f"Asking for torch for {torch.name}"
+            plan.append(_Step(says, 0.4, own, 1, torch.otherwise, torch.means))
+        every = [*pip, "-r", str(self.lock)]
+        return [
+            *plan,
+            _Step("Asking the package index", 0.96, every, packages=packages),
+            _Step("Adding the backend", 0.98, [*pip, "--no-deps", str(self.wheel)]),
+            _Step("Trying the backend", 1.0, [python, "-m", "backend", "--version"]),
+        ]
+
+    def _require_room(self, needed: int) -> None:
+        free = shutil.disk_usage(self.target.parent).free
+        if free < needed:
+            raise LinkError(
+                f"{self.target.parent} has {free / 2**30:.1f} GiB free, "
+                f"{needed / 2**30:.0f} are needed.",
+                "Make room, then press Install again.",
+            )
 
     def step(self) -> bool:
         """Look once; True while there is more to do.
@@ -122,7 +173,7 @@ class Installer:
         while not self._lines.empty():
             self._hear(self._lines.get())
         if self._process is None or self._process.poll() is None:
-            self._watch_unpacking()
+            self._show()
             return self._process is not None
         if self._reader is not None:
             self._reader.join(0.2)
@@ -131,42 +182,53 @@ class Installer:
         code = self._process.returncode
         self._close()
         if code:
-            raise _failure(self._last)
-        if self._commands:
+            self._do_without()
+        if self._steps:
             self._next()
             return True
         mark = {"wheel": self.wheel.name, "python": self.python}
         (self.target / INSTALLED_MARK).write_text(json.dumps(mark), encoding="utf-8")
+        self._clear()
         self.progress, self.message, self.done = 1.0, "The backend is installed", True
         return False
 
     def cancel(self) -> None:
         """End the running command; the environment stays unmarked, so it is not used."""
-        self._commands.clear()
+        self._steps.clear()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._close()
+        self._clear()
 
     def _next(self) -> None:
+        if self._step is not None:
+            self._from = self._step.until
+        self._step = step = self._steps.pop(0)
+        self._pip = PipRun(step.packages, message=step.says) if step.packages else None
+        self._last.clear()
+        self._show()
         settings = {
             name: value
             for name, value in os.environ.items()
             if name not in ("PYTHONHOME", "PYTHONPATH")
         }
+        folder = str(self.downloads)
+        settings |= {"TMPDIR": folder, "TEMP": folder, "TMP": folder, "PYTHONUNBUFFERED": "1"}
         try:
             self._process = subprocess.Popen(
-                self._commands.pop(0),
+                step.command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**settings, "PYTHONUNBUFFERED": "1"},
+                env=settings,
                 **creation_options(),  # type: ignore[call-overload]
             )
         except OSError as error:
+            self._clear()
             raise LinkError(
                 f"Python cannot be started: {error.strerror} ({self.python}).",
-                "Choose the Python of an environment with the backend in the preferences instead.",
+                "Choose another under Python for Install in Stitchwork's preferences.",
             ) from error
         self._reader = threading.Thread(
             target=_pass_on, args=(self._process.stdout, self._lines), daemon=True
@@ -175,25 +237,39 @@ class Installer:
 
     def _hear(self, line: str) -> None:
         self._last = [*self._last[-19:], line]
-        if name := NAMED.match(line):
-            self._seen += 1
-            self._packages = max(self._packages, self._seen)
-            self.progress = max(self.progress, 0.05 + 0.45 * self._seen / self._packages)
-            self.message = f"Fetching {name[1]}"
-        elif download := DOWNLOAD.match(line):
-            self.message = f"Fetching {download[1]} ({download[2]})"
-        elif line.startswith("Installing collected packages:") and not self._unpacking:
-            self._unpacking = line.count(",") + 1
-            self._watch_unpacking()
+        if self._pip is not None:
+            self._pip.hear(line)
 
-    def _watch_unpacking(self) -> None:
-        """pip says nothing while it unpacks; what lies there tells how far it is."""
-        if not self._unpacking or self.progress >= 0.99:
+    def _show(self) -> None:
+        """Bring progress and message up to what the present step has done."""
+        if self._step is None:
             return
-        there = sum(1 for _ in self.target.glob("**/site-packages/*.dist-info"))
-        share = min(there / self._unpacking, 1.0)
-        self.progress = max(self.progress, 0.5 + 0.48 * share)
-        self.message = f"Unpacking packages ({min(there, self._unpacking)} of {self._unpacking})"
+        self.message, share = self._step.says, 0.0
+        if self._pip is not None:
+            self._pip.look(self.downloads, self.target)
+            self.message, share = self._pip.message, self._pip.share
+        reached = self._from + (self._step.until - self._from) * share
+        self.progress = max(self.progress, reached)
+
+    def _do_without(self) -> None:
+        """The step failed: go on if that may be, and say what it means.
+
+        Raises:
+            LinkError: it may not.
+        """
+        if self._step is None or not self._step.room or "No space left" in "\n".join(self._last):
+            self._clear()
+            raise _failure(self._last)
+        try:
+            self._require_room(self._step.room)
+        except LinkError:
+            self._clear()
+            raise
+        if self._step.means:
+            self.note = f"PyTorch's own index could not be reached: {self._step.means}."
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.downloads, ignore_errors=True)
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdout is not None:
@@ -209,10 +285,16 @@ def _pass_on(stream: IO[bytes] | None, lines: queue.SimpleQueue[str]) -> None:
 def _failure(last: Sequence[str]) -> LinkError:
     """What went wrong, read from the last lines of venv or pip."""
     text = "\n".join(last)
-    if "ensurepip" in text:
+    if "ensurepip" in text or "No module named 'venv'" in text:
         return LinkError(
-            "Blender's Python cannot make virtual environments.",
-            "Install your system's python3-venv, or choose a backend's Python in the preferences.",
+            "This Python cannot make virtual environments: its ensurepip is missing.",
+            "On Debian or Ubuntu run “sudo apt install python3-venv” and press Install again, or "
+            "choose another Python under Python for Install.",
+        )
+    if "is too old" in text:
+        return LinkError(
+            f"Python 3.11 or later is needed; {text.strip()}.",
+            "Choose another under Python for Install in Stitchwork's preferences.",
         )
     if "No space left" in text:
         return LinkError("The disk is full.", "Make room, then press Install again.")
@@ -223,11 +305,10 @@ def _failure(last: Sequence[str]) -> LinkError:
         )
     if any(word in text for word in MISFIT):
         wanted = re.search(r"No matching distribution found for (\S+)", text)
-        version = ".".join(map(str, sys.version_info[:2]))
         return LinkError(
-            f"Not all packages exist for this Blender's Python {version} on this system"
+            "Not all packages exist for this Python on this system"
             f"{f' ({wanted[1]})' if wanted else ''}.",
-            "Choose the Python of an environment that has the backend in the preferences, "
+            "Choose Python 3.11, 3.12 or 3.13 under Python for Install, "
             "or use a Blender from blender.org.",
         )
     errors = [line for line in last if line.upper().startswith("ERROR")] or [*last, "no reason"]

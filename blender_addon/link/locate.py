@@ -101,5 +101,5 @@ def find_backend(chosen: str, installed: Path) -> Backend:
     if python.is_file() and (installed / INSTALLED_MARK).is_file():
         return Backend(python, None, "Install")
     raise LinkError(
-        "The backend is not installed.", "Press Install in Stitchwork's preferences (2 to 7 GB)."
+        "The backend is not installed.", "Press Install in Stitchwork's preferences (2 to 6 GB)."
     )

@@ -227,7 +227,7 @@ def _step_installer() -> bool:
         tell(error.message, error.remedy, error=True)
         return False
     if current.done:
-        tell("The backend is installed.")
+        tell(" ".join(filter(None, ["The backend is installed.", current.note])))
     return running
 
 

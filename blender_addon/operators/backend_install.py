@@ -11,6 +11,7 @@ from ..link import polling
 from ..link.client import LinkError
 from ..link.folders import data_folder
 from ..link.install import Installer, bundled_files
+from ..preferences import settings
 
 __all__ = ["STITCHWORK_OT_backend_install"]
 
@@ -20,7 +21,10 @@ DIST = Path(__file__).resolve().parents[1] / "dist"
 class STITCHWORK_OT_backend_install(bpy.types.Operator):
     bl_idname = "stitchwork.backend_install"
     bl_label = "Install Backend"
-    bl_description = "Download and install the backend into a folder of its own (2 to 7 GB)"
+    bl_description = (
+        "Download and install the backend into a folder of its own: 2 GB, or 6 GB with the "
+        "libraries for an NVIDIA GPU"
+    )
 
     cancel: BoolProperty(name="Cancel", default=False, options={"SKIP_SAVE", "HIDDEN"})
 
@@ -36,7 +40,9 @@ class STITCHWORK_OT_backend_install(bpy.types.Operator):
                 )
             wheel, lock = bundled_files(DIST)
             polling.disconnect()
-            polling.install(Installer(data_folder() / "backend", wheel, lock))
+            fresh = Installer(data_folder() / "backend", wheel, lock)
+            fresh.python = settings().install_python or fresh.python
+            polling.install(fresh)
         except LinkError as error:
             polling.tell(error.message, error.remedy, error=True)
             self.report({"ERROR"}, str(error))

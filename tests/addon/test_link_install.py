@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from test_link import until
 
-from blender_addon.link import install, locate
+from blender_addon.link import install, locate, torch_build
 from blender_addon.link.client import LinkError
 from blender_addon.link.install import Installer, bundled_files
 from blender_addon.link.locate import INSTALLED_MARK, environment_python, find_backend
+from blender_addon.link.pip_words import PipRun
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
 
 PYTHON = """#!/bin/sh
+case "$1" in -c) {probe} exit 0 ;; esac
 case "$2" in
 venv) mkdir -p "$3/bin" "$3/lib/site-packages" && cp "$0" "$3/bin/python" ;;
 pip) {pip}
@@ -25,23 +28,31 @@ backend) echo 9.9 ;;
 esac
 """
 PIP = r"""
-case "$*" in *no-deps*) exit 0 ;; esac
-echo 'Collecting torch==2.6.0 (from -r backend.lock)'
-echo '  Downloading torch-2.6.0-cp311-cp311-linux_x86_64.whl (506.0 MB)'
+case "$*" in
+*9.9-py3-none*) exit 0 ;;
+*index-url*)
+  echo 'Collecting torch==2.6.0'
+  echo '  Downloading torch-2.6.0+cpu-cp311-cp311-linux_x86_64.whl (181.0 MB)'
+  mkdir "$(dirname "$0")/../lib/site-packages/torch-2.6.0.dist-info"
+  exit 0 ;;
+esac
+echo 'Requirement already satisfied: torch==2.6.0 in lib/site-packages (2.6.0+cpu)'
 echo 'Collecting numpy==2.0'
-echo 'Installing collected packages: numpy, torch'
+echo '  Using cached numpy-2.0-cp311-cp311-linux_x86_64.whl (16.9 MB)'
+echo 'Installing collected packages: numpy'
 mkdir "$(dirname "$0")/../lib/site-packages/numpy-2.0.dist-info"
 """
+REFUSED = "case \"$*\" in *index-url*) echo 'NewConnectionError'; exit 1 ;; esac\n"
 
 
-def installer(folder: Path, pip: str = PIP) -> Installer:
+def installer(folder: Path, pip: str = PIP, *, nvidia: bool = False, probe: str = "") -> Installer:
     python = folder / "python"
-    python.write_text(PYTHON.format(pip=pip))
+    python.write_text(PYTHON.format(pip=pip, probe=probe))
     python.chmod(0o755)
     wheel, lock = folder / "stitchwork_backend-9.9-py3-none-any.whl", folder / "backend.lock"
     wheel.touch()
     lock.write_text("# pinned\ntorch==2.6.0\nnumpy==2.0\n")
-    return Installer(folder / "backend", wheel, lock, python=str(python))
+    return Installer(folder / "backend", wheel, lock, python=str(python), nvidia=nvidia)
 
 
 def run(made: Installer) -> list[tuple[float, str]]:
@@ -77,23 +88,104 @@ def test_an_installation_shows_its_progress_and_is_found(
     assert (found.python, found.origin) == (environment_python(made.target), "Install")
 
 
-def test_each_of_pips_lines_is_told_in_words(tmp_path: Path) -> None:
-    made = installer(tmp_path)
+def commands(made: Installer) -> list[list[str]]:
+    """The arguments of all pip runs that an installation would make."""
     made.begin()
+    planned = [each.command for each in made._steps]
     made.cancel()
-    told = []
-    for line in (
-        "Collecting torch==2.6.0 (from -r backend.lock)",
-        "  Downloading torch-2.6.0-cp311-cp311-linux_x86_64.whl (506.0 MB)",
-        "Installing collected packages: numpy, torch",
-    ):
-        made._hear(line)
-        told.append(made.message)
+    return [each[each.index("install") + 1 :] for each in planned if "pip" in each]
+
+
+def test_without_an_nvidia_driver_the_small_torch_is_fetched_first(tmp_path: Path) -> None:
+    torch, lock, wheel = commands(installer(tmp_path))
+    index = "https://download.pytorch.org/whl/cpu"
+    assert torch[torch.index("--index-url") + 1] == index
+    assert torch[-1] == "torch==2.6.0"
+    assert "--no-deps" in torch
+    assert "--index-url" not in lock + wheel
+    assert "-r" in lock
+
+
+def test_an_nvidia_driver_gets_torch_with_its_libraries(tmp_path: Path) -> None:
+    assert not any("--index-url" in each for each in commands(installer(tmp_path, nvidia=True)))
+
+
+@pytest.mark.parametrize(
+    ("platform", "nvidia", "folder"),
+    [
+        ("linux", False, "cpu"),
+        ("linux", True, None),
+        ("win32", False, "cpu"),
+        ("win32", True, "cu130"),
+        ("darwin", False, None),
+    ],
+)
+def test_each_system_gets_its_torch(platform: str, nvidia: bool, folder: str | None) -> None:
+    build = torch_build.choose("numpy==2.0\ntorch==2.6.0\n", nvidia, platform)
+    assert (build.arguments[2].rsplit("/", 1)[1] if build.arguments else None) == folder
+
+
+def test_a_windows_driver_is_found_by_its_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYSTEMROOT", str(tmp_path))
+    assert not torch_build.has_nvidia("win32")
+    (tmp_path / "System32").mkdir()
+    (tmp_path / "System32" / "nvcuda.dll").touch()
+    assert torch_build.has_nvidia("win32")
+
+
+def test_without_pytorchs_index_the_usual_torch_is_installed_and_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_build, "LARGE", 1)
+    made = installer(tmp_path, REFUSED + PIP)
+    run(made)
+    assert made.done
+    assert "index could not be reached" in made.note
+
+
+def test_the_usual_torch_is_refused_where_it_has_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_build, "LARGE", 2**60)
+    made = installer(tmp_path, REFUSED + PIP)
+    with pytest.raises(LinkError, match="GiB free"):
+        run(made)
+    assert not made.downloads.exists()
+
+
+def test_pips_lines_and_files_are_told_in_words(tmp_path: Path) -> None:
+    pip = PipRun(expected=2)
+    told, shares = [], []
+
+    def tell(line: str) -> None:
+        pip.hear(line)
+        pip.look(tmp_path, tmp_path)
+        told.append(pip.message)
+        shares.append(pip.share)
+
+    tell("Collecting torch==2.6.0 (from -r backend.lock)")
+    tell("  Downloading torch-2.6.0-cp311-cp311-linux_x86_64.whl.metadata (30 kB)")
+    tell("  Downloading torch-2.6.0-cp311-cp311-linux_x86_64.whl (4.0 MB)")
+    (tmp_path / "pip-unpack-1").mkdir()
+    whl = tmp_path / "pip-unpack-1" / "torch-2.6.0-cp311-cp311-linux_x86_64.whl"
+    whl.write_bytes(bytes(1_000_000))
+    tell("")
+    tell("Processing /wheels/numpy-2.0-cp311-cp311-linux_x86_64.whl")
+    tell("Installing collected packages: numpy, torch")
+    (tmp_path / "lib" / "site-packages" / "numpy-2.0.dist-info").mkdir(parents=True)
+    tell("")
     assert told == [
-        "Fetching torch",
-        "Fetching torch (506.0 MB)",
+        "Looking up torch",
+        "Looking up torch",
+        "Fetching torch (1 of 2): 0 of 4 MB",
+        "Fetching torch (1 of 2): 1 of 4 MB",
+        "Fetching numpy (2 of 2)",
         "Unpacking packages (0 of 2)",
+        "Unpacking packages (1 of 2)",
     ]
+    assert shares == pytest.approx([0, 0, 0, 0.7 / 8, 0.35, 0.7, 0.85])
 
 
 @pytest.mark.parametrize(
@@ -109,23 +201,44 @@ def test_each_of_pips_lines_is_told_in_words(tmp_path: Path) -> None:
         (
             "ERROR: Ignored the following versions that require a different python version: 2.0\n"
             "ERROR: No matching distribution found for numpy==2.0",
-            r"Python \d\.\d+ on this system \(numpy==2\.0\)",
+            r"this Python on this system \(numpy==2\.0\)",
             "blender.org",
         ),
         ("ERROR: [Errno 28] No space left on device", "disk is full", "room"),
-        ("ModuleNotFoundError: No module named ensurepip", "virtual environments", "python3-venv"),
         ("ERROR: something new", "something new", "again"),
     ],
 )
 def test_a_failure_is_told_with_its_remedy_and_leaves_nothing_that_is_used(
     tmp_path: Path, words: str, message: str, remedy: str
 ) -> None:
-    made = installer(tmp_path, f"cat <<'END'\n{words}\nEND\nexit 1")
+    made = installer(tmp_path, f"cat <<'END'\n{words}\nEND\nexit 1", nvidia=True)
     with pytest.raises(LinkError, match=message) as failed:
         run(made)
     assert remedy in failed.value.remedy
     assert not made.done
     assert not (made.target / INSTALLED_MARK).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "remedy"),
+    [
+        ("ModuleNotFoundError: No module named 'ensurepip'", "ensurepip", "python3-venv"),
+        ("3.10 is too old", r"3\.11 or later is needed; 3\.10", "Python for Install"),
+    ],
+)
+def test_an_unfit_python_is_noticed_before_anything_is_made(
+    tmp_path: Path, words: str, message: str, remedy: str
+) -> None:
+    made = installer(tmp_path, probe=f'echo "{words}"; exit 1;')
+    with pytest.raises(LinkError, match=message) as failed:
+        run(made)
+    assert remedy in failed.value.remedy
+    assert not made.target.exists()
+
+
+def test_the_present_python_is_fit(tmp_path: Path) -> None:
+    probe = [sys.executable, "-c", install.PROBE]
+    assert subprocess.run(probe, cwd=tmp_path, capture_output=True).returncode == 0
 
 
 def test_a_python_that_cannot_be_started_is_named(tmp_path: Path) -> None:
@@ -138,7 +251,7 @@ def test_a_python_that_cannot_be_started_is_named(tmp_path: Path) -> None:
 def test_a_disk_without_room_is_said_before_anything_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(install, "NEEDED_BYTES", 2**60)
+    monkeypatch.setattr(torch_build, "SMALL", 2**60)
     with pytest.raises(LinkError, match="GiB free"):
         installer(tmp_path).begin()
 
@@ -146,9 +259,10 @@ def test_a_disk_without_room_is_said_before_anything_is_fetched(
 def test_cancel_ends_pip_and_what_is_there_is_not_used(tmp_path: Path) -> None:
     made = installer(tmp_path, "echo 'Collecting torch'; exec sleep 60")
     made.begin()
-    until(lambda: made.step() and made.message == "Fetching torch")
+    until(lambda: made.step() and made.message == "Looking up torch")
     made.cancel()
     assert not made.step()
+    assert not made.downloads.exists()
     assert not (made.target / INSTALLED_MARK).exists()
 
 
