@@ -1,19 +1,31 @@
 """The backend as an HTTP service on 127.0.0.1, for the Blender add-on and other programs.
 
 Every request carries `Authorization: Bearer TOKEN`, `Host: 127.0.0.1:PORT` and no `Origin`.
-Bodies and answers are JSON; a refusal is `{"error": …, "remedy": …}` with a 4xx status.
+Bodies and answers are JSON; a refusal is `{"error": …, "remedy": …}` with a 4xx status, or 507
+where the job table cannot be written.
 
-    GET  /v1/hello                  {protocol, version, profiles, pid}
+    GET  /v1/hello                  {protocol, version, profiles, pid, log}
     POST /v1/jobs                   a job (see backend.jobs.job_to_dict) → 201 and its JobStatus;
                                     a first look (preview) waits for no training;
-                                    with ?client=PID it is cancelled when that client leaves
+                                    with ?client=PID it is cancelled when that client leaves;
+                                    with ?key=TEXT the same request may be sent again safely
     GET  /v1/jobs                   [JobStatus, …] in the order they came
     GET  /v1/jobs/{id}              JobStatus
+    GET  /v1/jobs/{id}?since=N      {job, events, last, artefacts}: what happened after event N,
+                                    and a finished job's files {role, path, size, sha256}
+    GET  /v1/jobs/{id}/events       the same events as they come (text/event-stream), after
+                                    ?since=N or Last-Event-ID, until the job has ended
     POST /v1/jobs/{id}/cancel       JobStatus; the job is over within two seconds
     GET  /v1/jobs/{id}/files/{role} a result's file, such as "image"
     POST /v1/clients/join           {pid}: the service stays while that process lives
     POST /v1/clients/leave          {pid} → {stopping}: true if nobody else needs the service
     POST /v1/shutdown               stops the service
 
-With `serve --data DIR` it can be found by DIR/run/service.json, which says what `serve` prints.
+An event is {n, state} or {n, progress}; n counts from 1 in each job, also across restarts, and of
+progress the newest 2,000 are kept.
+
+With `serve --data DIR` it can be found by DIR/run/service.json, which says what `serve` prints,
+and jobs outlast it in DIR/jobs: after a restart, however the service ended, finished jobs are
+answered as before, waiting jobs wait in their order, and a running job waits in front, a training
+to go on from its last checkpoint. Its log is DIR/logs/service.log.
 """

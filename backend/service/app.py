@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import backend
@@ -17,11 +19,15 @@ from backend.errors import InputError, StitchworkError
 from backend.jobs import PROTOCOL_VERSION, JobError, job_from_dict
 from backend.models import profiles
 from backend.service.answers import Answer, read_object
+from backend.service.database import StoreError
 from backend.service.queue import Queue
 from backend.service.security import MAX_BODY, Roots
 from backend.service.store import JobStore
 
 __all__ = ["Service"]
+
+MAX_STREAMS = 16
+STREAM_SILENCE = 15.0  # seconds after which a stream says that it is still there
 
 
 class Service:
@@ -31,6 +37,7 @@ class Service:
         stop: called when a client asks the service to end.
         join: called with the process that wants the service to stay as long as itself.
         leave: called with a process that wants it no more; returns whether the service stops.
+        log: the service's log file, if it has one.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class Service:
         stop: Callable[[], None],
         join: Callable[[int], None],
         leave: Callable[[int], bool],
+        log: Path | None = None,
     ) -> None:
         self._store = store
         self._queue = queue
@@ -48,6 +56,8 @@ class Service:
         self._stop = stop
         self._join = join
         self._leave = leave
+        self._log = log
+        self._streams = 0
 
     def app(self) -> Starlette:
         """The ASGI application, still without its guard."""
@@ -57,6 +67,7 @@ class Service:
                 Route("/v1/jobs", self.submit, methods=["POST"]),
                 Route("/v1/jobs", self.jobs),
                 Route("/v1/jobs/{id}", self.job),
+                Route("/v1/jobs/{id}/events", self.events),
                 Route("/v1/jobs/{id}/cancel", self.cancel, methods=["POST"]),
                 Route("/v1/jobs/{id}/files/{role}", self.file),
                 Route("/v1/clients/join", self.join, methods=["POST"]),
@@ -66,6 +77,7 @@ class Service:
             exception_handlers={
                 HTTPException: _http_refusal,
                 JobError: _job_refusal,
+                StoreError: _store_refusal,
                 StitchworkError: _refusal,
             },
         )
@@ -77,6 +89,7 @@ class Service:
                 "version": backend.__version__,
                 "profiles": list(profiles.names()),
                 "pid": os.getpid(),
+                "log": None if self._log is None else str(self._log),
             }
         )
 
@@ -85,14 +98,66 @@ class Service:
         owner = request.query_params.get("client")
         if owner is not None and not (owner.isascii() and owner.isdigit() and len(owner) < 11):
             raise InputError(f"client: {owner!r} is no process number.", "Send your own.")
-        status = self._queue.submit(job, int(owner) if owner else None)
+        key = request.query_params.get("key")
+        if key is not None and not re.fullmatch(r"[\w.-]{1,64}", key, re.ASCII):
+            raise InputError(f"key: {key!r} is no key.", "Send up to 64 letters and digits.")
+        status = self._queue.submit(job, int(owner) if owner else None, key)
         return Answer(status.to_dict(), status_code=201)
 
     async def jobs(self, request: Request) -> Response:
         return Answer([status.to_dict() for status in self._store.all()])
 
     async def job(self, request: Request) -> Response:
-        return Answer(self._store.status(self._known(request)).to_dict())
+        id, since = self._known(request), request.query_params.get("since")
+        status = self._store.status(id).to_dict()
+        if since is None:
+            return Answer(status)
+        after = _number(since)
+        events = self._store.events(id, after)
+        return Answer(
+            {
+                "job": status,
+                "events": [each.to_dict() for each in events],
+                "last": events[-1].n if events else after,
+                "artefacts": [each.to_dict() for each in self._store.artefacts(id)],
+            }
+        )
+
+    async def events(self, request: Request) -> Response:
+        id = self._known(request)
+        # A browser's or library's own reconnecting names the last event that it has seen.
+        given = request.headers.get("last-event-id", request.query_params.get("since", "0"))
+        after = _number(given)
+        if self._streams >= MAX_STREAMS:
+            return Answer.refusal(
+                429, f"{MAX_STREAMS} streams of events are open.", "Close one, or poll with since."
+            )
+        return StreamingResponse(
+            self._stream(id, after),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def _stream(self, id: str, after: int) -> AsyncIterator[str]:
+        """The events of a job after one of them, as they come, until the job has ended."""
+        self._streams += 1
+        try:
+            over = False
+            while not over:
+                news = self._store.news.next
+                over = self._store.status(id).state.final
+                for event in self._store.events(id, after):
+                    after = event.n
+                    yield event.to_message()
+                if not over:
+                    try:
+                        await asyncio.wait_for(news.wait(), STREAM_SILENCE)
+                    except TimeoutError:
+                        yield ": still here\n\n"
+        except StitchworkError:
+            return  # the stream breaks off; to ask again says why
+        finally:
+            self._streams -= 1
 
     async def cancel(self, request: Request) -> Response:
         return Answer(self._queue.cancel(self._known(request)).to_dict())
@@ -132,6 +197,22 @@ async def _pid(request: Request) -> int:
     if type(pid) is not int or not 0 < pid < 2**31:
         raise InputError(f"pid: {pid!r} is no process number.", "Send the number of a process.")
     return pid
+
+
+def _number(text: str) -> int:
+    """The number of an event; 0 comes before the first.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not re.fullmatch(r"\d{1,15}", text, re.ASCII):
+        raise InputError(f"since: {text!r} is no event's number.", "Send the last one you have.")
+    return int(text)
+
+
+async def _store_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError)
+    return Answer.refusal(507, error.message, error.remedy)
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

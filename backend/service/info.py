@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from backend.errors import InputError, ResourceError
+from backend.service.locks import Lock
 
 __all__ = ["InfoFile"]
 
 PATIENCE = 6.0  # seconds for an earlier service to end
-_POLL = 0.1
 
 
 class InfoFile:
@@ -37,27 +35,24 @@ class InfoFile:
         self.folder = data / "run"
         self._data = data
         self._path = self.folder / "service.json"
-        self._lock = -1
+        self._lock: Lock | None = None
 
     def __enter__(self) -> Self:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
-            self._lock = os.open(self.folder / "service.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock = Lock(self.folder / "service.lock")
         except OSError as error:
             raise ResourceError(
                 f"{self.folder}: the service's file cannot be kept there ({error.strerror}).",
                 "Give --data a folder that may be written to.",
             ) from error
-        end = time.monotonic() + PATIENCE
-        while not _taken(self._lock):
-            if time.monotonic() > end:
-                os.close(self._lock)
-                raise InputError(
-                    f"{self._data}: another backend serves this data folder{self._holder()}.",
-                    "Use that one, or stop it first.",
-                )
-            time.sleep(_POLL)
+        if not self._lock.take(PATIENCE):
+            self._lock.close()
+            raise InputError(
+                f"{self._data}: another backend serves this data folder{self._holder()}.",
+                "Use that one, or stop it first.",
+            )
         self._path.unlink(missing_ok=True)  # a stale one
         return self
 
@@ -68,7 +63,8 @@ class InfoFile:
         trace: TracebackType | None,
     ) -> None:
         self.withdraw()
-        os.close(self._lock)
+        if self._lock is not None:
+            self._lock.close()
 
     def write(self, facts: dict[str, Any]) -> None:
         """Make the service known; a reader sees all of it or nothing.
@@ -92,19 +88,3 @@ class InfoFile:
             return f" (process {int(json.loads(self._path.read_text())['pid'])})"
         except (OSError, ValueError, KeyError, TypeError):
             return ""
-
-
-def _taken(descriptor: int) -> bool:
-    """Take the lock; False where another process has it."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

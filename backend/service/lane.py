@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 from backend.checks import remove_leftovers
-from backend.jobs import JobState, JobStatus, Progress, Result, job_to_dict
+from backend.jobs import JobStatus, Progress, Result, job_to_dict
+from backend.service.artefacts import Artefact
+from backend.service.database import StoreError
 from backend.service.process import Worker
+from backend.service.records import Records
 from backend.service.store import JobStore
 
 __all__ = ["CANCEL_PATIENCE", "Lane"]
 
+_log = logging.getLogger(__name__)
+
 CANCEL_PATIENCE = 1.2  # seconds a worker may take to stop a job by itself
 STOP_PATIENCE = 1.0
+RETRY_SECONDS = 2.0  # until a job table that could not be written is tried again
 
 
 class Lane:
@@ -28,6 +36,7 @@ class Lane:
         command: starts a worker.
         idle: seconds without a job after which the worker is ended, so that its memory is free.
         moved_on: called when a job has ended: others may have waited for it.
+        records: where workers say that they have finished; None if nothing outlives the service.
     """
 
     def __init__(
@@ -37,12 +46,14 @@ class Lane:
         command: Sequence[str],
         idle: float,
         moved_on: Callable[[], None],
+        records: Records | None = None,
     ) -> None:
         self._store = store
         self._kinds = kinds
         self._command = command
         self._idle = idle
         self._moved_on = moved_on
+        self._records = records
         self._worker: Worker | None = None
         self._running: str | None = None
         self._given = False  # whether the worker has heard of the running job
@@ -66,7 +77,12 @@ class Lane:
         if self._given:
             self._pass_on_cancel(id)
         progress = status.progress or Progress(stage="starting", step=0, steps=1)
-        return self._store.update(id, progress=dataclasses.replace(progress, message="cancelling"))
+        try:
+            return self._store.cancelling(id, dataclasses.replace(progress, message="cancelling"))
+        except StoreError as error:
+            # It ends all the same, unless the service ends first.
+            _log.warning("job %s: %s", id, error)
+            return status
 
     def _pass_on_cancel(self, id: str) -> None:
         assert self._worker is not None
@@ -75,19 +91,28 @@ class Lane:
         self._ultimatum = loop.call_later(CANCEL_PATIENCE, self._worker.kill)
 
     async def run(self) -> None:
-        """Work until cancelled; then the worker is stopped too."""
+        """Work until cancelled; then the worker is stopped too, and its job is for next time."""
         try:
             while True:
                 self._news.clear()
                 self._running = self._store.next_queued(self._kinds)
                 if self._running is None:
                     await self._rest()
-                else:
-                    await self._work(self._running)
+                    continue
+                try:
+                    self._store.start(self._running)
+                except StoreError as error:
+                    _log.error("no job can be started: %s", error)
                     self._running = None
-                    self._moved_on()
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                await self._work(self._running)
+                self._running = None
+                self._moved_on()
         finally:
             await self._dismiss()
+            if self._running is not None:
+                _tidy(self._store, self._running)
 
     async def _rest(self) -> None:
         if self._worker is not None:
@@ -104,52 +129,93 @@ class Lane:
             self._worker = None
 
     async def _work(self, id: str) -> None:
-        self._store.update(id, state=JobState.RUNNING)
-        job = self._store.job(id)
         try:
-            if self._worker is None or not self._worker.alive:
-                self._worker = await Worker.start(self._command)
-            self._worker.send({"run": id, "job": job_to_dict(job)})
-            self._given = True
-            if self._cancelling:
-                self._pass_on_cancel(id)
-            while not self._store.status(id).state.final:
-                message = await self._worker.receive()
-                self._store.update(id, **self._change(message))
-                if message is None:
-                    remove_leftovers(job)
-        except OSError as error:
-            self._store.update(
-                id,
-                state=JobState.FAILED,
-                error=f"The worker process cannot be started ({error.strerror or error}).",
-                remedy="Close other programs, or restart the backend.",
-            )
+            try:
+                last = await self._last_word(id)
+            except OSError as error:
+                last = {
+                    "error": f"The worker process cannot be started ({error.strerror or error}).",
+                    "remedy": "Close other programs, or restart the backend.",
+                }
+            self._let_go()
+            if last is None:
+                _tidy(self._store, id)
+                last = self._cause()
+            await self._conclude(id, last)
         finally:
-            self._given = self._cancelling = False
-            if self._ultimatum is not None:
-                self._ultimatum.cancel()
-                self._ultimatum = None
+            self._let_go()
+            self._cancelling = False
 
-    def _change(self, message: dict[str, Any] | None) -> dict[str, Any]:
-        """What a message of the worker changes in its job's status."""
-        match message:
-            case {"progress": progress}:
-                if self._cancelling:
-                    progress["message"] = "cancelling"
-                return {"progress": Progress(**progress)}
-            case {"done": result}:
-                return {"state": JobState.DONE, "result": Result(**result)}
-            case {"error": error, "remedy": remedy}:
-                return {"state": JobState.FAILED, "error": error, "remedy": remedy}
-            case {"cancelled": True}:
-                return {"state": JobState.CANCELLED}
-        assert self._worker is not None
+    async def _last_word(self, id: str) -> dict[str, Any] | None:
+        """What the worker says at the job's end; None if it dies without a word."""
+        if self._worker is None or not self._worker.alive:
+            lock = self._records.lock if self._records else None
+            self._worker = await Worker.start(self._command, lock)
+        order = {"run": id, "job": job_to_dict(self._store.job(id))}
+        if self._records is not None:
+            order["receipt"] = str(self._records.receipt(id))
+        self._worker.send(order)
+        self._given = True
         if self._cancelling:
-            return {"state": JobState.CANCELLED}
+            self._pass_on_cancel(id)
+        while True:
+            message = await self._worker.receive()
+            if message is None or "progress" not in message:
+                return message
+            if self._cancelling:
+                message["progress"]["message"] = "cancelling"
+            try:
+                self._store.progress(id, Progress(**message["progress"]))
+            except StoreError as error:
+                _log.warning("job %s: its progress is not noted: %s", id, error)
+
+    def _let_go(self) -> None:
+        """The worker has nothing more to do with the job."""
+        self._given = False
+        if self._ultimatum is not None:
+            self._ultimatum.cancel()
+            self._ultimatum = None
+
+    async def _conclude(self, id: str, last: dict[str, Any]) -> None:
+        """Note how the job ended, as soon as that is possible."""
+        while True:
+            try:
+                status = self._note(id, last)
+                break
+            except StoreError as error:
+                _log.error("job %s: its end is not noted: %s", id, error)
+                await asyncio.sleep(RETRY_SECONDS)
+        _log.info("job %s (%s) is %s %s", id, status.kind, status.state, status.error)
+        if "trace" in last:
+            _log.error("%s", last["trace"])
+        if self._records is not None:
+            with suppress(OSError):
+                self._records.receipt(id).unlink(missing_ok=True)
+
+    def _note(self, id: str, last: dict[str, Any]) -> JobStatus:
+        match last:
+            case {"done": result}:
+                artefacts = [Artefact.from_dict(each) for each in last.get("artefacts", ())]
+                return self._store.done(id, Result(**result), artefacts)
+            case {"error": error, "remedy": remedy}:
+                return self._store.failed(id, error, remedy)
+        return self._store.cancelled(id)
+
+    def _cause(self) -> dict[str, Any]:
+        """The last word in place of a worker that has none."""
+        if self._cancelling:
+            return {"cancelled": True}
+        assert self._worker is not None
         return {
-            "state": JobState.FAILED,
             "error": f"The worker process ended unexpectedly ({self._worker.cause_of_death()}).",
             "remedy": "Memory may have run out: close other programs or use a smaller image, "
             "then run the job again; training goes on from its last checkpoint.",
         }
+
+
+def _tidy(store: JobStore, id: str) -> None:
+    """Remove what a killed worker left aside."""
+    try:
+        remove_leftovers(store.job(id))
+    except OSError as error:
+        _log.warning("job %s: temporary files stay: %s", id, error)

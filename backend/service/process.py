@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
+from backend.service.locks import Lock
+
 __all__ = ["Worker"]
 
 WORKER = (sys.executable, "-m", "backend.service.worker")
@@ -24,12 +26,15 @@ class Worker:
         self._process = process
 
     @classmethod
-    async def start(cls, command: Sequence[str] = WORKER) -> Self:
+    async def start(cls, command: Sequence[str] = WORKER, lock: Lock | None = None) -> Self:
+        """A new worker; it holds `lock`, if given, until it ends."""
+        inherited = (lock.descriptor,) if lock is not None and sys.platform != "win32" else ()
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_LIMIT,
+            pass_fds=inherited,
         )
         return cls(process)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from backend.jobs import JOB_TYPES, Job, JobState, JobStatus, PreviewJob
 from backend.service.lane import Lane
 from backend.service.process import WORKER
+from backend.service.records import Records
 from backend.service.store import JobStore
 
 __all__ = ["Queue"]
@@ -21,26 +22,32 @@ class Queue:
     """Takes jobs from the store in their order, the quick ones beside the long ones.
 
     Args:
+        records: what outlives this service, if anything does.
         command: starts a worker.
         idle: seconds after which a worker without a job is ended; by kind of job if absent.
     """
 
     def __init__(
-        self, store: JobStore, command: Sequence[str] = WORKER, idle: float | None = None
+        self,
+        store: JobStore,
+        command: Sequence[str] = WORKER,
+        idle: float | None = None,
+        records: Records | None = None,
     ) -> None:
         self._store = store
         self._lanes = [
-            Lane(store, kinds, command, seconds if idle is None else idle, self._wake)
+            Lane(store, kinds, command, seconds if idle is None else idle, self._wake, records)
             for kinds, seconds in IDLE_SECONDS.items()
         ]
 
-    def submit(self, job: Job, owner: int | None = None) -> JobStatus:
+    def submit(self, job: Job, owner: int | None = None, key: str | None = None) -> JobStatus:
         """Queue a job.
 
         Args:
             owner: the process that waits for it; see `abandon`.
+            key: the client's name for this request; see `JobStore.add`.
         """
-        status = self._store.add(job, owner)
+        status = self._store.add(job, owner, key)
         self._wake()
         return status
 
@@ -48,7 +55,7 @@ class Queue:
         """A waiting job is cancelled now, a running one within two seconds."""
         status = self._store.status(id)
         if status.state is JobState.QUEUED:
-            status = self._store.update(id, state=JobState.CANCELLED)
+            status = self._store.cancelled(id)
             self._wake()
             return status
         for lane in self._lanes:

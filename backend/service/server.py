@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,19 @@ from starlette.applications import Starlette
 import backend
 from backend.jobs import PROTOCOL_VERSION
 from backend.service.app import Service
+from backend.service.database import StoreError
 from backend.service.info import InfoFile
 from backend.service.lifetime import Clients, watch_parent, watch_stdin
+from backend.service.log import log_to
 from backend.service.queue import Queue
+from backend.service.records import Records
+from backend.service.recovery import recover
 from backend.service.security import Guard, Roots
 from backend.service.store import JobStore
 
 __all__ = ["serve"]
+
+_log = logging.getLogger(__name__)
 
 
 def serve(folders: Sequence[Path], parent: int | None = None, data: Path | None = None) -> None:
@@ -36,25 +44,40 @@ def serve(folders: Sequence[Path], parent: int | None = None, data: Path | None 
 
     Args:
         folders: the folders that jobs may read and write.
-        data: folder for the info file, which says the same to other programs of this user; it can
-            have one service only.
+        data: folder for the jobs, which then outlast the service, its log, and the info file,
+            which says the same to other programs of this user; it can have one service only.
 
     Raises:
-        InputError: one of `folders` is no folder, or `data` has a service already.
-        ResourceError: `data` cannot be written to.
+        InputError: one of `folders` is no folder, or `data` has a service already, or a newer
+            version's jobs.
+        ResourceError: `data` cannot be written to, or its job table is damaged.
     """
     with ExitStack() as stack:
-        info = stack.enter_context(InfoFile(data.absolute())) if data is not None else None
-        roots = Roots(folders, closed=[info.folder] if info else [])
-        asyncio.run(_serve(roots, parent, info))
+        if data is None:
+            asyncio.run(_serve(JobStore(), Roots(folders), parent))
+            return
+        data = data.absolute()
+        info = stack.enter_context(InfoFile(data))
+        log = stack.enter_context(log_to(data / "logs"))
+        records = stack.enter_context(Records(data))
+        roots = Roots(folders, closed=[info.folder, records.folder, log.parent])
+        store = JobStore(records.database)
+        recover(store, records)
+        asyncio.run(_serve(store, roots, parent, info, records, log))
 
 
-async def _serve(roots: Roots, parent: int | None, info: InfoFile | None) -> None:
+async def _serve(
+    store: JobStore,
+    roots: Roots,
+    parent: int | None,
+    info: InfoFile | None = None,
+    records: Records | None = None,
+    log: Path | None = None,
+) -> None:
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
-    store = JobStore()
-    queue = Queue(store)
+    queue = Queue(store, records=records)
     server: uvicorn.Server
 
     def stop() -> None:
@@ -64,11 +87,19 @@ async def _serve(roots: Roots, parent: int | None, info: InfoFile | None) -> Non
 
     clients = Clients(stop)
 
+    def abandon(owner: int) -> None:
+        try:
+            queue.abandon(owner)
+        except StoreError as error:
+            _log.error("the jobs of process %d are not cancelled: %s", owner, error)
+
     def leave(pid: int) -> bool:
         stopping = clients.leave(pid)
-        if not stopping:
-            queue.abandon(pid)
+        abandon(pid)
         return stopping
+
+    def abandoned(owner: int) -> None:
+        loop.call_soon_threadsafe(abandon, owner)
 
     def left(pid: int) -> None:
         loop.call_soon_threadsafe(leave, pid)
@@ -89,7 +120,7 @@ async def _serve(roots: Roots, parent: int | None, info: InfoFile | None) -> Non
         with suppress(asyncio.CancelledError):
             await work
 
-    app = Service(store, queue, roots, stop, join, leave).app()
+    app = Service(store, queue, roots, stop, join, leave, log).app()
     app.router.lifespan_context = lifespan
     server = uvicorn.Server(
         uvicorn.Config(
@@ -109,6 +140,8 @@ async def _serve(roots: Roots, parent: int | None, info: InfoFile | None) -> Non
     clients.join(starter, lambda _: watch_stdin(lambda: left(starter)))
     if parent is not None:
         watch_parent(parent, lambda: left(starter))
+    for owner in store.owners():  # of an earlier service's jobs; most have gone
+        watch_parent(owner, partial(abandoned, owner))
     with listener:
         await server.serve(sockets=[listener])
 

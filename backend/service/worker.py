@@ -1,7 +1,11 @@
 """The process that does the work: JSON lines in on stdin, JSON lines out on stdout.
 
-    in   {"run": ID, "job": {…}}   {"cancel": ID}
-    out  {"progress": {…}}   {"done": {…}}   {"cancelled": true}   {"error": …, "remedy": …}
+    in   {"run": ID, "job": {…}, "receipt": PATH}   {"cancel": ID}
+    out  {"progress": {…}}   {"done": {…}, "artefacts": […]}   {"cancelled": true}
+         {"error": …, "remedy": …, "trace": …}
+
+A finished job's result is first written to its receipt, if it has one: there the next service
+finds it if this one ends before it has heard the last word.
 
 It stops when stdin closes, that is, when the service ends in whatever way.
 """
@@ -17,17 +21,28 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 from backend.engine import Engine
 from backend.errors import StitchworkError
-from backend.jobs import Job, job_from_dict
+from backend.jobs import Job, Result, job_from_dict
+from backend.service.artefacts import measure
+from backend.service.receipts import Receipt
 
 __all__ = ["main"]
 
 LAST_WORDS = 1.5  # seconds between the end of stdin and a hard exit
+LAST_RECEIPT = 2.0  # seconds more for a job that is finished but for its receipt
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    id: str
+    job: Job
+    receipt: Path | None
 
 
 class _Inbox:
@@ -37,12 +52,13 @@ class _Inbox:
         self._stream = stream
         self._cancelled: set[str] = set()
         self._closed = threading.Event()
-        self._jobs: queue.SimpleQueue[tuple[str, Job] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self.finishing = threading.Lock()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def next(self) -> tuple[str, Job] | None:
+    def next(self) -> _Order | None:
         """Waits for the next job; None when there will be no more."""
-        return self._jobs.get()
+        return self._orders.get()
 
     def cancelled(self, id: str) -> bool:
         return id in self._cancelled or self._closed.is_set()
@@ -55,23 +71,27 @@ class _Inbox:
                 if "cancel" in request:
                     self._cancelled.add(request["cancel"])
                 else:
-                    self._jobs.put((request["run"], job_from_dict(request["job"])))
+                    receipt = request.get("receipt")
+                    job = job_from_dict(request["job"])
+                    self._orders.put(_Order(request["run"], job, receipt and Path(receipt)))
         self._closed.set()
-        self._jobs.put(None)
+        self._orders.put(None)
         time.sleep(LAST_WORDS)
+        self.finishing.acquire(timeout=LAST_RECEIPT)
         os._exit(1)
 
 
-def _run(engine: Engine, job: Job, cancelled: Callable[[], bool]) -> dict[str, Any]:
+def _run(engine: Engine, order: _Order, inbox: _Inbox) -> dict[str, Any]:
     """Runs one job, prints its progress, returns the last message about it."""
-    steps = engine.run(job)
+    steps = engine.run(order.job)
     try:
         while True:
             try:
                 progress = next(steps)
             except StopIteration as finished:
-                return {"done": dataclasses.asdict(finished.value)}
-            if cancelled():
+                with inbox.finishing:
+                    return _finished(finished.value, order.receipt)
+            if inbox.cancelled(order.id):
                 return {"cancelled": True}
             _say({"progress": dataclasses.asdict(progress)})
     except StitchworkError as error:
@@ -81,9 +101,32 @@ def _run(engine: Engine, job: Job, cancelled: Callable[[], bool]) -> dict[str, A
         return {
             "error": f"Unexpected {type(error).__name__}: {error}",
             "remedy": "Please report this with the log of the backend.",
+            "trace": traceback.format_exc(),
         }
     finally:
         steps.close()
+
+
+def _finished(result: Result, receipt: Path | None) -> dict[str, Any]:
+    """The last message about a job that has made its files, once they are safely on the disk."""
+    try:
+        artefacts = measure(result)
+    except OSError as error:
+        return {
+            "error": f"{error.filename}: the result is not safely on the disk "
+            f"({error.strerror or error}).",
+            "remedy": "Check the disk and its free space, then run the job again.",
+        }
+    if receipt is not None:
+        try:
+            Receipt(result, artefacts).write(receipt)
+        except OSError as error:
+            # It would only be missed if the service ended within this moment.
+            print(f"{receipt}: cannot be written ({error})", file=sys.stderr)
+    return {
+        "done": dataclasses.asdict(result),
+        "artefacts": [each.to_dict() for each in artefacts],
+    }
 
 
 _channel: TextIO
@@ -103,9 +146,8 @@ def main() -> None:
     # Ctrl-C reaches the whole terminal group; the service decides what stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     inbox, engine = _Inbox(sys.stdin), Engine()
-    while (request := inbox.next()) is not None:
-        id, job = request
-        _say(_run(engine, job, lambda id=id: inbox.cancelled(id)))  # type: ignore[misc]
+    while (order := inbox.next()) is not None:
+        _say(_run(engine, order, inbox))
 
 
 if __name__ == "__main__":

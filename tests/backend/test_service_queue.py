@@ -1,4 +1,4 @@
-"""The queue against workers that misbehave, and the store on its own."""
+"""The queue against workers that misbehave, and the order of jobs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from running import alive
 
-from backend.errors import InputError, ResourceError
-from backend.jobs import JOB_TYPES, JobState, JobStatus, PreviewJob, RestyleJob, TrainJob
+from backend.jobs import JOB_TYPES, JobState, JobStatus, PreviewJob, RestyleJob, Result, TrainJob
 from backend.service.lane import CANCEL_PATIENCE
 from backend.service.queue import Queue
 from backend.service.store import JobStore
@@ -191,7 +190,7 @@ def test_jobs_that_share_files_keep_their_order() -> None:
     store, kinds = JobStore(), set(JOB_TYPES)
     training = store.add(TRAINING)
     assert store.next_queued(kinds) == training.id
-    store.update(training.id, state=JobState.RUNNING)
+    store.start(training.id)
     inside = PreviewJob(reference="/nowhere/style/reference.png", input="/i.png", out="/o.png")
     follower = RestyleJob(style="/s", input="/o.png", out="/f.png")
     spoiler = PreviewJob(reference="/p.png", input="/f.png", out="/o.png")
@@ -199,12 +198,12 @@ def test_jobs_that_share_files_keep_their_order() -> None:
     assert store.next_queued(kinds) is None
     free = store.add(PreviewJob(reference="/p.png", input="/i.png", out="/free.png"))
     assert store.next_queued(kinds) == free.id
-    store.update(free.id, state=JobState.DONE)
+    store.start(free.id)
     before = training.id
     for id in waiting:
-        store.update(before, state=JobState.DONE)
+        store.done(before, Result(), [])
         assert store.next_queued(kinds) == id
-        store.update(id, state=JobState.RUNNING)
+        store.start(id)
         assert store.next_queued(kinds) is None
         before = id
 
@@ -231,23 +230,3 @@ def test_a_worker_that_cannot_start_fails_the_job(tmp_path: Path) -> None:
         assert "cannot be started" in status.error
 
     with_queue((str(tmp_path / "no-python"),), check)
-
-
-def test_the_oldest_finished_job_makes_room() -> None:
-    store = JobStore(limit=2)
-    first, second = store.add(JOB), store.add(JOB)
-    with pytest.raises(ResourceError):
-        store.add(JOB)
-    store.update(second.id, state=JobState.DONE)
-    third = store.add(JOB)
-    assert [status.id for status in store.all()] == [first.id, third.id]
-    with pytest.raises(InputError):
-        store.status(second.id)
-
-
-def test_a_finished_job_does_not_change() -> None:
-    store = JobStore()
-    id = store.add(JOB).id
-    store.update(id, state=JobState.CANCELLED)
-    assert store.update(id, state=JobState.DONE).state is JobState.CANCELLED
-    assert store.next_queued(set(JOB_TYPES)) is None

@@ -1,0 +1,57 @@
+"""A worker's own word that a job is finished, for a service that ends before it can note that."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from backend.jobs import Result
+from backend.service.artefacts import Artefact
+
+__all__ = ["Receipt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A finished job's result and the files that belong to it."""
+
+    result: Result
+    artefacts: Sequence[Artefact]
+
+    def write(self, path: Path) -> None:
+        """Write it in one step, onto the disk itself.
+
+        Raises:
+            OSError: the disk is full, or worse; there is no receipt then.
+        """
+        aside = path.with_suffix(".partial")
+        data = {
+            "result": asdict(self.result),
+            "artefacts": [each.to_dict() for each in self.artefacts],
+        }
+        try:
+            with aside.open("w", encoding="utf-8") as file:
+                json.dump(data, file)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except OSError:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def read(cls, path: Path) -> Receipt | None:
+        """The receipt, if there is one and every file is as it says."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            receipt = cls(
+                Result(**data["result"]), [Artefact.from_dict(each) for each in data["artefacts"]]
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return receipt if all(each.intact for each in receipt.artefacts) else None

@@ -1,0 +1,26 @@
+"""Which jobs use each other's files, and so must keep their order."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import PurePath
+
+from backend.jobs import Job
+
+__all__ = ["share_files"]
+
+
+def share_files(one: Job, other: Job) -> bool:
+    """Whether one of them writes a file, or a folder around it, that the other uses."""
+    return _touches(one.out, other) or _touches(other.out, one)
+
+
+def _touches(written: str, job: Job) -> bool:
+    place = PurePath(written)
+    for field in dataclasses.fields(job):
+        value = getattr(job, field.name)
+        if (field.metadata.get("path") or field.name == "base") and value is not None:
+            used = PurePath(value)
+            if place == used or place in used.parents or used in place.parents:
+                return True
+    return False
