@@ -25,6 +25,7 @@ from backend.commands import (
     add_command,
     watched,
 )
+from backend.commands.styles import add_styles
 from backend.errors import StitchworkError
 from backend.jobs import JOB_TYPES, AnalyseJob, Job, JobError
 from backend.terminal import duration
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_report(add_command(commands, "report", "Write a run's report as a web page.", _report))
     _add_bench(add_command(commands, "bench", "Time each kind of work on this machine.", _bench))
+    add_styles(commands)
     return parser
 
 
@@ -136,7 +138,7 @@ def _as_options(message: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _run_job(options: argparse.Namespace) -> int:
-    job_type = JOB_TYPES[options.name]
+    job_type = JOB_TYPES[options.command]
     values = {each.name: getattr(options, each.name) for each in dataclasses.fields(job_type)}
     for each in dataclasses.fields(job_type):
         if each.metadata["path"] and values[each.name] is not None:

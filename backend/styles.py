@@ -14,23 +14,56 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from backend.errors import InputError, ResourceError, StyleError
 from backend.imaging.files import read_mask, read_rgba, write_png
-from backend.models.loading import Models
 
-__all__ = ["SCHEMA", "WEIGHTS", "BaseModel", "Prompts", "Style", "is_style", "replace_folder"]
+if TYPE_CHECKING:
+    # Seconds to import, and no need of them to list styles.
+    import torch
+
+    from backend.models.loading import Models
+
+__all__ = [
+    "DESCRIPTION",
+    "SCHEMA",
+    "WEIGHTS",
+    "BaseModel",
+    "Prompts",
+    "Style",
+    "is_style",
+    "read_description",
+    "replace_folder",
+    "write_description",
+]
 
 SCHEMA = 1
 WEIGHTS = "pytorch_lora_weights.safetensors"
-_JSON = "style.json"
+DESCRIPTION = "style.json"
+# What style.json holds: a type; [type] for a list; {...: type} for any keys, else these keys.
+_FIELDS: dict[str, Any] = {
+    "name": str,
+    "created": str,
+    "profile": str,
+    "base": {"id": str, "hash": str},
+    "blocks": [str],
+    "prompts": {"design": str, "embroidery": str, "negative": str, "trigger": str},
+    "steps": {...: int},
+    "seed": int,
+    "rank": int,
+    "kind": str,
+    "thread_width_px": float,
+    "licence_note": str,
+    "measures": {...: float},
+    "seconds": {...: float},
+    "versions": {...: str},
+}
+_OPTIONAL = {"measures", "seconds", "versions"}
 # Fields that are files of their own.
 _FILES = ("weights", "reference", "design", "mask", "preview", "plot")
 _RETRAIN = "Train the style again, or choose another one."
@@ -99,7 +132,7 @@ class Style:
             StyleError: the folder is missing, damaged, or of a newer schema.
         """
         folder = Path(folder)
-        data = _read_json(folder)
+        data = read_description(folder)
         try:
             return cls(
                 weights=_read_weights(folder / WEIGHTS),
@@ -115,10 +148,6 @@ class Style:
             )
         except InputError as error:
             raise StyleError(f"{error.message} The style is damaged.", _RETRAIN) from error
-        except (TypeError, KeyError, AttributeError) as error:
-            raise StyleError(
-                f"{folder / _JSON}: fields are missing or unknown.", _RETRAIN
-            ) from error
 
     def save(self, folder: str | Path) -> None:
         """Write the style aside and put it in place in one step; an older style is replaced.
@@ -143,6 +172,8 @@ class Style:
             shutil.rmtree(aside, ignore_errors=True)
 
     def _write(self, folder: Path) -> None:
+        import safetensors.torch
+
         os.chmod(folder, 0o755)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
         safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -157,15 +188,14 @@ class Style:
         for name, picture in pictures.items():
             if picture is not None:
                 write_png(folder / f"{name}.png", picture)
-        data: dict[str, Any] = {"schema": SCHEMA}
+        data: dict[str, Any] = {}
         for each in dataclasses.fields(self):
             if each.name in _FILES:
                 continue
             value = getattr(self, each.name)
             parts = isinstance(value, BaseModel | Prompts)
             data[each.name] = dataclasses.asdict(value) if parts else value
-        text = json.dumps(data, indent=2, ensure_ascii=False, default=dict) + "\n"
-        (folder / _JSON).write_text(text, encoding="utf-8")
+        write_description(folder, data)
 
     def check(self, models: Models) -> None:
         """Make sure that the style belongs to these models.
@@ -188,7 +218,7 @@ class Style:
 
 def is_style(folder: str | Path) -> bool:
     """Whether a folder looks like a style."""
-    return (Path(folder) / _JSON).is_file()
+    return (Path(folder) / DESCRIPTION).is_file()
 
 
 def check_target(folder: Path) -> None:
@@ -219,18 +249,24 @@ def replace_folder(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
-    path = folder / _JSON
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """What a style's style.json says, without its schema; every field has the type it should have.
+
+    Raises:
+        StyleError: it is missing, damaged, or of a newer schema.
+    """
+    folder = Path(folder)
+    path = folder / DESCRIPTION
     if not folder.is_dir():
         raise StyleError(f"{folder}: there is no such style folder.", "Check the path.")
     if not path.is_file():
         raise StyleError(
-            f"{folder}: this folder is not a style (it has no {_JSON}).",
+            f"{folder}: this folder is not a style (it has no {DESCRIPTION}).",
             "Choose a folder that training has made.",
         )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StyleError(f"{path}: cannot be read.", _RETRAIN) from error
     if not isinstance(data, dict):
         raise StyleError(f"{path}: this is not a style's description.", _RETRAIN)
@@ -240,10 +276,42 @@ def _read_json(folder: Path) -> dict[str, Any]:
             f"{path}: schema {schema!r} is not {SCHEMA}.",
             "Update Stitchwork, or train the style again.",
         )
+    if not _FIELDS.keys() - _OPTIONAL <= data.keys() <= _FIELDS.keys():
+        raise StyleError(f"{path}: fields are missing or unknown.", _RETRAIN)
+    wrong = [name for name, value in data.items() if not _is(value, _FIELDS[name])]
+    if wrong:
+        raise StyleError(f"{path}: {', '.join(wrong)} cannot be what is written there.", _RETRAIN)
     return data
 
 
+def write_description(folder: Path, data: Mapping[str, Any]) -> None:
+    """Write a style's style.json in one step: readers see the old one or the whole new one."""
+    text = json.dumps({"schema": SCHEMA, **data}, indent=2, ensure_ascii=False, default=dict)
+    aside = folder / f".{DESCRIPTION}.{os.getpid()}"
+    try:
+        aside.write_text(text + "\n", encoding="utf-8")
+        os.replace(aside, folder / DESCRIPTION)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _is(value: object, kind: Any) -> bool:
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is(each, kind[0]) for each in value)
+    if isinstance(kind, dict):
+        if not isinstance(value, dict):
+            return False
+        if ... in kind:
+            return all(_is(each, kind[...]) for each in value.values())
+        return value.keys() == kind.keys() and all(_is(value[name], kind[name]) for name in kind)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    import safetensors.torch
+
     try:
         return safetensors.torch.load_file(path)
     except FileNotFoundError as error:

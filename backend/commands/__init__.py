@@ -34,7 +34,7 @@ def add_command(
         name, help=first[:1].lower() + first[1:].rstrip("."), description=about
     )
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
-    parser.set_defaults(run=run, parser=parser, name=name)
+    parser.set_defaults(run=run, parser=parser, command=name)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""A folder of styles: what is in it, sharing a style as one file, which styles are alike."""
