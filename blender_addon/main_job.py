@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> None:
         suffix = f"-{number + 1}" if number else ""
         _embroider(options, obj, patch, suffix, record, terminal)
     if options.render:
-        _render(options, obj, chosen[0], record, terminal)
+        _render(options, obj, chosen, record, terminal)
     terminal.say("Saving the garment")
     with record.timing("Blender", "save"):
         save(record.file("garment", "garment.blend"))
@@ -142,7 +142,7 @@ def _finish(task: Task, kind: str, record: Record, terminal: Terminal) -> None:
 def _render(
     options: argparse.Namespace,
     obj: bpy.types.Object,
-    patch: Any,
+    chosen: list[Any],
     record: Record,
     terminal: Terminal,
 ) -> None:
@@ -153,7 +153,7 @@ def _render(
             render_garment(
                 obj,
                 record.file(role, f"{role}.png"),
-                patch=patch,
+                patches=chosen,
                 view=view,
                 size=options.size,
                 samples=options.samples,

@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import bake, material, pixels, uv
+from . import bake, material, pixels, relief, uv
 from .errors import GarmentError
 from .raster import dilate
 
@@ -48,13 +48,16 @@ def apply_patch(obj: bpy.types.Object, patch: Any, image_path: Path | str) -> bp
     rgba = _covering(Path(image_path), patch)
 
     revert(obj, patch)
-    image = pixels.to_image(f"{obj.name} {patch.name} embroidery", rgba)
+    name = f"{obj.name} {patch.name}"
+    image = pixels.to_image(f"{name} embroidery", rgba)
+    heights = _heights(f"{name} relief", rgba, patch) if patch.relief > 0 else None
     thread = patch.thread_mm * patch.exaggeration
     look = material.Look(
         layer=layer,
         rect=tuple(patch.rect),
         relief=patch.relief,
         height=thread / uv.millimetres(obj),
+        heights=heights,
     )
     group = material.build_group(f"Stitchwork {patch.name}", image, look)
     for index in slots:
@@ -100,6 +103,17 @@ def _covering(path: Path, patch: Any) -> np.ndarray:
     return np.concatenate([colour, alpha[..., None]], -1)
 
 
+def _heights(name: str, rgba: np.ndarray, patch: Any) -> bpy.types.Image:
+    """The relief of the picture as an image data-block."""
+    flat = None
+    if patch.bake_path and Path(patch.bake_path).is_file():
+        flat = pixels.read(Path(patch.bake_path))
+    grey = relief.height_map(rgba, flat, patch.thread_px)
+    opaque = np.full((*grey.shape, 4), 255, np.uint8)
+    opaque[..., :3] = grey[..., None]
+    return pixels.to_image(name, opaque, colour=False)
+
+
 def _soften(mask: np.ndarray) -> np.ndarray:
     """(H, W) uint8: a 3×3 average inside the mask, so that its border has no steps."""
     value = np.pad(mask, 1, mode="edge").astype(np.uint16)
@@ -142,14 +156,17 @@ def revert(obj: bpy.types.Object, patch: Any = None) -> bool:
         _part_from_twins(obj)
     for each in applied:
         group, image = each.group, each.image
+        images = {image, *(material.images(group) if group is not None else ())}
         if group is not None:
             for note in garment.originals:
                 if note.copy is not None:
                     material.remove(note.copy, group)
         each.group, each.image, each.applied = None, None, False
-        for collection, data in ((bpy.data.node_groups, group), (bpy.data.images, image)):
-            if data is not None and _unused(data):
-                collection.remove(data)
+        if group is not None and _unused(group):
+            bpy.data.node_groups.remove(group)
+        for made in images:
+            if made is not None and _unused(made):
+                bpy.data.images.remove(made)
     if not any(each.applied for each in garment.patches):
         _restore_slots(obj)
     return bool(applied)

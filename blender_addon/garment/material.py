@@ -12,12 +12,13 @@ import bpy
 
 from .emission import COLOUR_INPUTS, constant_colour, new_material, uses_nodes
 
-__all__ = ["Look", "build_group", "copy_material", "insert", "remove", "show"]
+__all__ = ["Look", "build_group", "copy_material", "images", "insert", "remove", "show"]
 
 _SHOWN = "Shown"
 _HELPER = "Stitchwork"
-# Rayon and polyester thread: no metal, a soft gloss.
-_ROUGHNESS = 0.45
+# Rayon and polyester thread: no metal, and a gloss that thousands of round threads spread out.
+_ROUGHNESS = 0.6
+_SPECULAR = 0.3
 _SHEEN = 0.15
 # A fifth is left, since normal maps hold folds beside the weave.
 _WEAVE_HIDDEN = 0.8
@@ -26,6 +27,8 @@ _SOCKETS = (
     ("Base Color", "NodeSocketColor", None),
     ("Metallic", "NodeSocketFloat", 0.0),
     ("Roughness", "NodeSocketFloat", _ROUGHNESS),
+    ("Specular IOR Level", "NodeSocketFloat", _SPECULAR),
+    ("Coat Weight", "NodeSocketFloat", 0.0),
     ("Sheen Weight", "NodeSocketFloat", _SHEEN),
     ("Normal", "NodeSocketVector", None),
 )
@@ -41,12 +44,14 @@ class Look:
         rect: left, bottom, right, top in UV units.
         relief: 0..1, strength of the bump.
         height: thickness of the thread in Blender units.
+        heights: grey picture of the thread's relief; None for none.
     """
 
     layer: str
     rect: tuple[float, float, float, float]
     relief: float
     height: float
+    heights: bpy.types.Image | None = None
 
 
 def _link(tree: bpy.types.NodeTree, source: bpy.types.NodeSocket, target: object) -> None:
@@ -62,7 +67,8 @@ def build_group(name: str, image: bpy.types.Image, look: Look) -> bpy.types.Node
     tree.interface.new_socket(_COVERAGE, in_out="OUTPUT", socket_type="NodeSocketFloat")
     nodes = tree.nodes
     given, result = nodes.new("NodeGroupInput"), nodes.new("NodeGroupOutput")
-    texture = _texture(tree, image, look)
+    mapping = _mapping(tree, look)
+    texture = _texture(tree, image, mapping)
 
     shown = nodes.new("ShaderNodeValue")
     shown.name = shown.label = _SHOWN
@@ -88,14 +94,14 @@ def build_group(name: str, image: bpy.types.Image, look: Look) -> bpy.types.Node
             _link(tree, given.outputs[socket], mix.inputs[2])
             mix.inputs[3].default_value = value
             _link(tree, mix.outputs[0], result.inputs[socket])
-    _relief(tree, given, result, texture, coverage, look)
+    _relief(tree, given, result, mapping, coverage, look)
     for index, node in enumerate(nodes):
         node.location = (220.0 * (index % 4), -240.0 * (index // 4))
     given.location, result.location = (-260.0, 0.0), (1100.0, 0.0)
     return tree
 
 
-def _texture(tree: bpy.types.NodeTree, image: bpy.types.Image, look: Look) -> bpy.types.Node:
+def _mapping(tree: bpy.types.NodeTree, look: Look) -> bpy.types.Node:
     uv = tree.nodes.new("ShaderNodeUVMap")
     uv.uv_map = look.layer
     left, bottom, right, top = look.rect
@@ -103,10 +109,16 @@ def _texture(tree: bpy.types.NodeTree, image: bpy.types.Image, look: Look) -> bp
     mapping = tree.nodes.new("ShaderNodeMapping")
     mapping.inputs["Scale"].default_value = scale
     mapping.inputs["Location"].default_value = (-left * scale[0], -bottom * scale[1], 0.0)
+    _link(tree, uv.outputs[0], mapping.inputs["Vector"])
+    return mapping
+
+
+def _texture(
+    tree: bpy.types.NodeTree, image: bpy.types.Image, mapping: bpy.types.Node
+) -> bpy.types.Node:
     texture = tree.nodes.new("ShaderNodeTexImage")
     texture.image = image
     texture.extension = "CLIP"
-    _link(tree, uv.outputs[0], mapping.inputs["Vector"])
     _link(tree, mapping.outputs[0], texture.inputs["Vector"])
     return texture
 
@@ -115,20 +127,21 @@ def _relief(
     tree: bpy.types.NodeTree,
     given: bpy.types.Node,
     result: bpy.types.Node,
-    texture: bpy.types.Node,
+    mapping: bpy.types.Node,
     coverage: bpy.types.Node,
     look: Look,
 ) -> None:
-    """A bump from the picture's lightness; thread also lies a step above the cloth."""
-    if look.relief <= 0:
+    """A bump from the thread's heights; thread also lies a step above the cloth."""
+    if look.relief <= 0 or look.heights is None:
         _link(tree, given.outputs["Normal"], result.inputs["Normal"])
         return
-    lightness = tree.nodes.new("ShaderNodeRGBToBW")
-    _link(tree, texture.outputs["Color"], lightness.inputs[0])
+    heights = _texture(tree, look.heights, mapping)
+    # Straight slopes between pixels would show as facets.
+    heights.interpolation = "Cubic"
     step = tree.nodes.new("ShaderNodeMath")
     step.operation = "MULTIPLY_ADD"
     step.inputs[1].default_value, step.inputs[2].default_value = 0.7, 0.3
-    _link(tree, lightness.outputs[0], step.inputs[0])
+    _link(tree, heights.outputs["Color"], step.inputs[0])
     height = tree.nodes.new("ShaderNodeMath")
     height.operation = "MULTIPLY"
     _link(tree, step.outputs[0], height.inputs[0])
@@ -287,8 +300,9 @@ def remove(material: bpy.types.Material, group: bpy.types.NodeTree) -> None:
             if link.from_node.name.startswith(f"{_HELPER} Normal")
         ]
         if not mixes:
-            for name, _, _ in _SOCKETS:
-                _bypass(tree, node.inputs[name], node.outputs[name])
+            # The node's own sockets: an older version's group has fewer.
+            for given in node.inputs:
+                _bypass(tree, given, node.outputs[given.name])
         tree.nodes.remove(node)
         for helper in helpers:
             if not any(_feeds_group(link) for link in helper.outputs["Normal"].links):
@@ -310,6 +324,11 @@ def _bypass(
             if _feeds_group(link):
                 target.default_value = given.default_value
             tree.links.remove(link)
+
+
+def images(group: bpy.types.NodeTree) -> list[bpy.types.Image]:
+    """The pictures that a group reads."""
+    return [each.image for each in group.nodes if each.type == "TEX_IMAGE" and each.image]
 
 
 def show(group: bpy.types.NodeTree, shown: bool) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -16,7 +17,7 @@ import numpy as np
 
 from .errors import GarmentError
 
-__all__ = ["fill", "from_image", "read", "to_image", "write_png"]
+__all__ = ["fill", "from_image", "read", "read_small", "to_image", "write_png"]
 
 _PNG_COLOUR_TYPE = {1: 0, 3: 2, 4: 6}
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -98,6 +99,24 @@ def read(path: Path) -> np.ndarray:
     Raises:
         GarmentError: the file is missing or Blender cannot read it.
     """
+    with _opened(path) as image:
+        return from_image(image)
+
+
+def read_small(path: Path, width: int, height: int) -> np.ndarray:
+    """An image file sampled at that size, as (H, W, 4) uint8; a large one costs little memory.
+
+    Raises:
+        GarmentError: as `read`.
+    """
+    with _opened(path) as image:
+        if 0 not in tuple(image.size):
+            image.scale(width, height)
+        return from_image(image)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[bpy.types.Image]:
     if not path.is_file():
         raise GarmentError(f"{path} does not exist.", "Bake or restyle the patch again.")
     try:
@@ -107,15 +126,19 @@ def read(path: Path) -> np.ndarray:
     try:
         image.colorspace_settings.name = "Non-Color"
         image.alpha_mode = "CHANNEL_PACKED"
-        return from_image(image)
+        yield image
     finally:
         bpy.data.images.remove(image)
 
 
-def to_image(name: str, array: np.ndarray) -> bpy.types.Image:
-    """A packed sRGB image data-block of a (H, W, 4) uint8 array; the .blend file carries it."""
+def to_image(name: str, array: np.ndarray, *, colour: bool = True) -> bpy.types.Image:
+    """A packed image data-block of a (H, W, 4) uint8 array; the .blend file carries it.
+
+    Args:
+        colour: sRGB colours; else plain numbers.
+    """
     height, width = array.shape[:2]
-    image = bpy.data.images.new(name, width, height, alpha=True)
+    image = bpy.data.images.new(name, width, height, alpha=True, is_data=not colour)
     image.alpha_mode = "STRAIGHT"
     values = array[::-1].astype(np.float32)
     values /= 255.0

@@ -1,6 +1,6 @@
 """Pictures of a garment: whole from the front, or close to a patch so that its threads show.
 
-Everything is set up in a scene of its own, on a copy of the evaluated mesh, and taken away again;
+Everything is set up in a scene of its own, on copies of the evaluated meshes, and taken away again;
 the user's scene, camera, lights and world are never touched. Lights are suns and all distances
 follow the garment's size, so that units do not matter. Light comes low from one side: thread
 relief shows by its shadows.
@@ -8,11 +8,11 @@ relief shows by its shadows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import bpy
 import numpy as np
@@ -21,30 +21,16 @@ from mathutils import Matrix, Vector
 from . import uv
 from .emission import new_material
 from .errors import GarmentError
+from .parts import garment_parts
+from .surface import Patch, find_surfels, mesh_corners
+from .view import LENS, SENSOR, Frame, Scenery, close_frame, front_frame, unit
 
-__all__ = ["CLOSE_UP", "Patch", "render_garment"]
+__all__ = ["View", "render_garment"]
 
 View = Literal["front", "closeup"]
 
-CLOSE_UP = 0.34
-"""Share of the patch's shorter side that a close-up shows: 8 cm of a 24 cm print."""
 _NAME = "Stitchwork render"
-_LENS, _SENSOR = 85.0, 36.0
-_MARGIN = 0.92
 _SEED = 1
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where the camera is and looks; `right`, `up`, `back` are its axes (back: to the viewer)."""
-
-    eye: np.ndarray
-    right: np.ndarray
-    up: np.ndarray
-    back: np.ndarray
-    depth: float
-    """How far behind the garment's middle a backdrop stands."""
-    middle: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,18 +44,9 @@ class _Sun:
 
 _LIGHTS: dict[str, tuple[_Sun, ...]] = {
     "front": (_Sun((-0.80, 0.45, 0.50), 3.3, 14.0), _Sun((0.85, 0.35, -0.25), 1.6, 20.0)),
-    "closeup": (_Sun((-0.72, 0.52, 0.40), 4.6, 9.0), _Sun((0.80, -0.30, 0.45), 0.7, 30.0)),
+    "closeup": (_Sun((-0.72, 0.52, 0.40), 3.7, 9.0), _Sun((0.80, -0.30, 0.45), 0.7, 30.0)),
 }
 _FILL = {"front": 0.42, "closeup": 0.30}
-
-
-class Patch(Protocol):
-    """What a render needs to know of a patch."""
-
-    rect: Any
-    """UV rectangle (u0, v0, u1, v1)."""
-    uv_layer: str
-    """The layer it lies in; "" is the one used for rendering."""
 
 
 def render_garment(
@@ -77,24 +54,22 @@ def render_garment(
     path: Path | str,
     *,
     view: View | None = None,
-    patch: Patch | None = None,
+    patches: Sequence[Patch] | None = None,
     size: int | tuple[int, int] = 1024,
     samples: int = 64,
-    zoom: float = CLOSE_UP,
     threads: int = 0,
 ) -> Path:
     """Render a garment with Cycles on the CPU and write a PNG; the same call, the same picture.
 
     Args:
-        obj: a mesh with faces.
+        obj: a mesh with faces; the garment's other parts are shown with it.
         path: PNG file to write; its folder is made.
-        view: "front": all of it, from the side of -y or, when the patch clearly faces another way,
-            from there; "closeup": the middle of the patch, seen along its normal, the print
-            upright. Left out: a close-up when a patch is given, else the front.
-        patch: left out, the object's active patch.
+        view: "front": all of it, from its own front or from where its embroidery shows better;
+            "closeup": where the embroidery is densest, along the cloth's normal, near enough to
+            see threads. Left out: a close-up when patches are given, else the front.
+        patches: what to look at; left out, those applied, or all if none is.
         size: side, or width and height, in pixels.
         samples: per pixel, denoised; twice as many where Blender was built without a denoiser.
-        zoom: share of the patch's shorter side that a close-up shows.
         threads: processor threads; 0 takes all.
 
     Raises:
@@ -103,14 +78,16 @@ def render_garment(
     uv.require_mesh(obj)
     target = Path(path).absolute()
     if view is None:
-        view = "front" if patch is None else "closeup"
-    patch = patch or _active_patch(obj)
+        view = "front" if patches is None else "closeup"
+    shown = _own_patches(obj) if patches is None else list(patches)
     pixels = (size, size) if isinstance(size, int) else size
-    with _studio(obj) as (scene, model, made):
+    with _studio(garment_parts(obj)) as (scene, models, made):
+        scenery = Scenery(np.concatenate([mesh_corners(each) for each in models]))
+        seen = find_surfels(models[0], shown)
         if view == "front":
-            frame = _front(model, patch, pixels)
-        elif patch is not None:
-            frame = _close(model, patch, pixels, zoom)
+            frame = front_frame(scenery, seen, pixels)
+        elif seen is not None:
+            frame = close_frame(scenery, seen, pixels, _thread(obj, shown))
         else:
             raise GarmentError(
                 f"'{obj.name}' has no patch to look at.",
@@ -125,157 +102,58 @@ def render_garment(
     return target
 
 
-def _active_patch(obj: bpy.types.Object) -> Patch | None:
+def _own_patches(obj: bpy.types.Object) -> list[Patch]:
     garment: Any = getattr(obj, "stitchwork", None)
-    if garment is None or not 0 <= garment.active_patch < len(garment.patches):
+    every = list(garment.patches) if garment is not None else []
+    return [each for each in every if each.applied] or every
+
+
+def _thread(obj: bpy.types.Object, patches: Sequence[Any]) -> float | None:
+    """Width of the patches' thread in Blender units, the widest; None if they do not say."""
+    if not all(hasattr(each, "thread_mm") for each in patches):
         return None
-    active: Patch = garment.patches[garment.active_patch]
-    return active
+    widest = max(each.thread_mm * each.exaggeration for each in patches)
+    return float(widest / uv.millimetres(obj))
 
 
 @contextmanager
 def _studio(
-    obj: bpy.types.Object,
-) -> Iterator[tuple[bpy.types.Scene, bpy.types.Object, list[tuple[Any, Any]]]]:
-    """A scene with a copy of the garment; all that `made` lists goes away at the end."""
+    parts: list[bpy.types.Object],
+) -> Iterator[tuple[bpy.types.Scene, list[bpy.types.Object], list[tuple[Any, Any]]]]:
+    """A scene with copies of the garment's parts; all that `made` lists goes away at the end."""
     made: list[tuple[Any, Any]] = []
     try:
-        depsgraph = bpy.context.evaluated_depsgraph_get()
-        mesh = bpy.data.meshes.new_from_object(
-            obj.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
-        )
-        made.append((bpy.data.meshes, mesh))
-        # What the object's own slots hold, embroidered materials among it, is not in the mesh.
-        for index, slot in enumerate(obj.material_slots):
-            if index < len(mesh.materials):
-                mesh.materials[index] = slot.material
-            else:
-                mesh.materials.append(slot.material)
-        model = bpy.data.objects.new(_NAME, mesh)
-        made.append((bpy.data.objects, model))
-        for own, slot in zip(model.material_slots, obj.material_slots):
-            # Embroidery hangs on the object's slots; the mesh keeps the owner's materials.
-            own.link, own.material = "OBJECT", slot.material
-        model.matrix_world = obj.matrix_world
+        models = [_copy(each, made) for each in parts]
         scene = bpy.data.scenes.new(_NAME)
         made.append((bpy.data.scenes, scene))
-        scene.collection.objects.link(model)
-        yield scene, model, made
+        for model in models:
+            scene.collection.objects.link(model)
+        yield scene, models, made
     finally:
         for collection, data in reversed(made):
             collection.remove(data)
 
 
-def _points(model: bpy.types.Object) -> np.ndarray:
-    """World coordinates of the vertices, (N, 3)."""
-    mesh = model.data
-    flat = np.empty(len(mesh.vertices) * 3, np.float32)
-    mesh.vertices.foreach_get("co", flat)
-    matrix = np.array(model.matrix_world, np.float64)
-    return np.asarray(flat.reshape(-1, 3).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12))
-
-
-def _front(model: bpy.types.Object, patch: Patch | None, size: tuple[int, int]) -> _Frame:
-    """The whole garment, as near as it fits, a little from above; z is up."""
-    points = _points(model)
-    facing = np.array([0.0, -1.0, 0.0])
-    if patch is not None:
-        level = _surface(model, patch)[1] * [1.0, 1.0, 0.0]
-        # The usual front wins unless the patch clearly faces elsewhere: from there, then.
-        if np.linalg.norm(level) > 0.3 and -_unit(level)[1] < 0.8:
-            facing = _unit(level)
-    back = _unit(facing + np.array([0.0, 0.0, 0.08]))
-    right = _unit(np.cross([0.0, 0.0, 1.0], back))
-    up = np.cross(back, right)
-    local = points @ np.stack([right, up, back], axis=1)
-    middle = (local.min(axis=0) + local.max(axis=0)) / 2
-    local = local - middle
-    reach = _reach(size)
-    distance = float((np.abs(local[:, :2]) / (reach * _MARGIN) + local[:, 2:]).max())
-    centre = middle @ np.stack([right, up, back])
-    extent = float(np.ptp(local, axis=0).max())
-    return _Frame(centre + back * distance, right, up, back, 0.45 * extent, centre)
-
-
-def _reach(size: tuple[int, int]) -> np.ndarray:
-    """Half of what the lens sees, across and up, at distance 1."""
-    return np.array(size) / max(size) * _SENSOR / _LENS / 2
-
-
-def _triangles(model: bpy.types.Object, uv_layer: str) -> tuple[np.ndarray, np.ndarray]:
-    """World corners (T, 3, 3) and UVs (T, 3, 2) of the model."""
-    mesh = model.data
-    layer = uv.require_layer(model, uv_layer)
-    mesh.calc_loop_triangles()
-    count = len(mesh.loop_triangles)
-    vertices, loops = np.empty(count * 3, np.int32), np.empty(count * 3, np.int32)
-    mesh.loop_triangles.foreach_get("vertices", vertices)
-    mesh.loop_triangles.foreach_get("loops", loops)
-    flat = np.empty(len(mesh.loops) * 2, np.float32)
-    layer.uv.foreach_get("vector", flat)
-    corners = _points(model)[vertices].reshape(-1, 3, 3)
-    return corners, flat.reshape(-1, 2)[loops].reshape(-1, 3, 2).astype(np.float64)
-
-
-def _surface(model: bpy.types.Object, patch: Patch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The point under the patch's middle, the patch's normal there, and the (3, 2) derivative
-    of the surface by u and v, both averaged over the part that a close-up shows."""
-    corners, coordinates = _triangles(model, patch.uv_layer)
-    low, high = np.array(patch.rect).reshape(2, 2)
-    middle = (low + high) / 2
-    e1, e2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    d1, d2 = coordinates[:, 1] - coordinates[:, 0], coordinates[:, 2] - coordinates[:, 0]
-    twice = d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]
-    sound = np.abs(twice) > 1e-14
-    if not sound.any():
-        raise GarmentError(f"The UV layer of '{model.name}' is empty.", "Press Unwrap.")
-    safe = np.where(sound, twice, 1.0)
-    offset = middle - coordinates[:, 0]
-    b = (offset[:, 0] * d2[:, 1] - offset[:, 1] * d2[:, 0]) / safe
-    c = (d1[:, 0] * offset[:, 1] - d1[:, 1] * offset[:, 0]) / safe
-    outside = np.where(sound, np.maximum.reduce([-b, -c, b + c - 1.0]), np.inf)
-    centroid = np.linalg.norm(coordinates.mean(axis=1) - middle, axis=1)
-    inside = np.flatnonzero(outside <= 1e-6)
-    if len(inside):
-        hit = int(inside[0])
-        point = corners[hit, 0] + b[hit] * e1[hit] + c[hit] * e2[hit]
-    else:
-        hit = int(np.argmin(np.where(sound, centroid, np.inf)))
-        point = corners[hit].mean(axis=0)
-    radius = float((high - low).min()) * CLOSE_UP / 2
-    near = sound & ((centroid < radius) | (np.arange(len(corners)) == hit))
-    # Faces over the same UVs elsewhere (mirrored halves) must not turn the view.
-    scale = np.linalg.norm(e1, axis=1) / np.maximum(np.linalg.norm(d1, axis=1), 1e-12)
-    near &= np.linalg.norm(corners.mean(axis=1) - point, axis=1) < 4 * radius * scale[hit] + 1e-9
-    near[hit] = True
-    normal = _unit(np.cross(e1[near], e2[near]).sum(axis=0)) * _outwards(corners)
-    weight = np.abs(twice[near])[:, None]
-    along_u = (e1 * d2[:, 1:] - e2 * d1[:, 1:])[near] / twice[near, None]
-    along_v = (e2 * d1[:, :1] - e1 * d2[:, :1])[near] / twice[near, None]
-    slope = np.stack([(along * weight).sum(axis=0) for along in (along_u, along_v)], axis=1)
-    return point, normal, slope / weight.sum()
-
-
-def _outwards(corners: np.ndarray) -> float:
-    """1, or -1 where the faces are wound so that their normals point into the garment."""
-    centred = corners - corners.mean(axis=(0, 1))
-    volume = np.einsum("ti,ti->", centred[:, 0], np.cross(centred[:, 1], centred[:, 2]))
-    scale = float(np.abs(centred).max()) ** 3
-    return -1.0 if volume < -1e-3 * scale else 1.0
-
-
-def _close(model: bpy.types.Object, patch: Patch, size: tuple[int, int], zoom: float) -> _Frame:
-    point, back, slope = _surface(model, patch)
-    up = _unit(slope[:, 1] - back * (slope[:, 1] @ back))
-    right = np.cross(up, back)
-    low, high = np.array(patch.rect).reshape(2, 2)
-    spans = np.linalg.norm(slope, axis=0) * (high - low)
-    distance = float(spans.min()) * zoom / 2 / float(_reach(size).min())
-    return _Frame(point + back * distance, right, up, back, 0.0, point)
+def _copy(obj: bpy.types.Object, made: list[tuple[Any, Any]]) -> bpy.types.Object:
+    """The evaluated mesh as an object of its own, with the materials that the object shows."""
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    mesh = bpy.data.meshes.new_from_object(
+        obj.evaluated_get(depsgraph), preserve_all_data_layers=True, depsgraph=depsgraph
+    )
+    made.append((bpy.data.meshes, mesh))
+    # What the object's own slots hold, embroidered materials among it, is not in the mesh.
+    for index, slot in enumerate(obj.material_slots):
+        if index < len(mesh.materials):
+            mesh.materials[index] = slot.material
+        else:
+            mesh.materials.append(slot.material)
+    model = bpy.data.objects.new(_NAME, mesh)
+    made.append((bpy.data.objects, model))
+    for own, slot in zip(model.material_slots, obj.material_slots):
+        # Embroidery hangs on the object's slots; the mesh keeps the owner's materials.
+        own.link, own.material = "OBJECT", slot.material
+    model.matrix_world = obj.matrix_world
+    return model
 
 
 def _add(
@@ -288,16 +166,16 @@ def _add(
     return holder
 
 
-def _pose(frame: _Frame, back: np.ndarray, at: np.ndarray) -> Matrix:
+def _pose(frame: Frame, back: np.ndarray, at: np.ndarray) -> Matrix:
     """A transform whose z axis is `back` and whose y axis is nearly the frame's up."""
-    right = _unit(np.cross(frame.up, back))
+    right = unit(np.cross(frame.up, back))
     turn = Matrix(np.stack([right, np.cross(back, right), back], axis=1).tolist()).to_4x4()
     return Matrix.Translation(Vector(at.tolist())) @ turn
 
 
-def _add_camera(scene: bpy.types.Scene, frame: _Frame, made: list[tuple[Any, Any]]) -> None:
+def _add_camera(scene: bpy.types.Scene, frame: Frame, made: list[tuple[Any, Any]]) -> None:
     camera = bpy.data.cameras.new(_NAME)
-    camera.lens, camera.sensor_width = _LENS, _SENSOR
+    camera.lens, camera.sensor_width = LENS, SENSOR
     distance = float(np.linalg.norm(frame.eye - frame.middle))
     camera.clip_start, camera.clip_end = distance / 100, distance * 100
     holder = _add(scene, camera, bpy.data.cameras, made)
@@ -306,7 +184,7 @@ def _add_camera(scene: bpy.types.Scene, frame: _Frame, made: list[tuple[Any, Any
 
 
 def _add_lights(
-    scene: bpy.types.Scene, frame: _Frame, view: View, made: list[tuple[Any, Any]]
+    scene: bpy.types.Scene, frame: Frame, view: View, made: list[tuple[Any, Any]]
 ) -> None:
     axes = np.stack([frame.right, frame.up, frame.back])
     for sun in _LIGHTS[view]:
@@ -314,7 +192,7 @@ def _add_lights(
         light.energy = sun.strength
         light.angle = float(np.radians(sun.softness))
         holder = _add(scene, light, bpy.data.lights, made)
-        holder.matrix_world = _pose(frame, _unit(np.array(sun.towards) @ axes), frame.middle)
+        holder.matrix_world = _pose(frame, unit(np.array(sun.towards) @ axes), frame.middle)
     world = bpy.data.worlds.new(_NAME)
     made.append((bpy.data.worlds, world))
     if bpy.app.version < (5, 0):
@@ -325,7 +203,7 @@ def _add_lights(
     scene.world = world
 
 
-def _add_backdrop(scene: bpy.types.Scene, frame: _Frame, made: list[tuple[Any, Any]]) -> None:
+def _add_backdrop(scene: bpy.types.Scene, frame: Frame, made: list[tuple[Any, Any]]) -> None:
     """A plain wall that takes the garment's soft shadow."""
     half = frame.depth * 40
     mesh = bpy.data.meshes.new(_NAME)

@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 
 from .errors import GarmentError
+from .parts import cut_from_same_cloth
 from .raster import components, fragments
 
 __all__ = [
@@ -176,8 +177,12 @@ def millimetres(obj: bpy.types.Object) -> float:
     real = obj.stitchwork.real_height_cm
     if real > 0:
         # A garment stands along z or lies along y; x is its width, which sleeves may make larger.
-        position = np.array(obj.bound_box) @ np.array(obj.matrix_world)[:3, :3].T
-        tallest = float(np.ptp(position, axis=0)[1:].max())
+        boxes = [
+            np.array(each.bound_box) @ np.array(each.matrix_world)[:3, :3].T
+            + np.array(each.matrix_world.translation)
+            for each in cut_from_same_cloth(obj)
+        ]
+        tallest = float(np.ptp(np.concatenate(boxes), axis=0)[1:].max())
         if tallest > 0:
             return real * 10.0 / tallest
     return float(bpy.context.scene.unit_settings.scale_length) * 1000.0

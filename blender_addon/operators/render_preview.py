@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from ..garment import render
+from ..garment import patches, render
 from ..link.folders import data_folder
 from ._verb import attempt
 
@@ -40,7 +40,16 @@ class STITCHWORK_OT_render_preview(bpy.types.Operator):
                 if self.filepath
                 else data_folder("renders") / f"{self.view}.png"
             )
-            render.render_garment(obj, path, view=self.view, size=self.size, samples=self.samples)
+            near = self.view == "closeup" and obj is not None and obj.type == "MESH"
+            render.render_garment(
+                obj,
+                path,
+                view=self.view,
+                # From near, the patch that is chosen in the list.
+                patches=[patches.active_patch(obj)] if near else None,
+                size=self.size,
+                samples=self.samples,
+            )
             image = bpy.data.images.load(str(path), check_existing=True)
             image.reload()
             return f"Image '{image.name}' is in {path}"

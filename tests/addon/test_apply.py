@@ -147,7 +147,7 @@ def test_apply_twice_replaces(green: Path, tmp_path: Path) -> None:
     apply.apply_patch(obj, patch, blue)
     assert np.abs(colour(obj)[1:-1, 1:-1] - (0, 0, 200)).max() <= 1
     assert len(bpy.data.node_groups) == 1
-    assert len(bpy.data.images) == 2
+    assert len(bpy.data.images) == 3
 
 
 def test_shared_material_and_shared_mesh_do_not_leak(green: Path) -> None:

@@ -79,11 +79,13 @@ def test_close_up_fills_the_picture_along_the_normal(tmp_path: Path) -> None:
     banner.rotation_euler = (0.7, 0.2, 2.0)
     bpy.context.view_layer.update()
     picture = pixels.read(
-        render.render_garment(banner, tmp_path / "close.png", patch=WHOLE, **FAST)
+        render.render_garment(banner, tmp_path / "close.png", patches=[WHOLE], **FAST)
     )
     assert _quarters(picture) == "rgbw"
     corner = SimpleNamespace(rect=(0.5, 0.5, 1.0, 1.0), uv_layer="UVMap")
-    picture = pixels.read(render.render_garment(banner, tmp_path / "c.png", patch=corner, **FAST))
+    picture = pixels.read(
+        render.render_garment(banner, tmp_path / "c.png", patches=[corner], **FAST)
+    )
     assert _quarters(picture) == "gggg"
 
 
@@ -92,7 +94,7 @@ def test_front_turns_to_a_patch_on_the_back(tmp_path: Path) -> None:
     banner.rotation_euler = (0.0, 0.0, np.pi)
     bpy.context.view_layer.update()
     file = tmp_path / "back.png"
-    render.render_garment(banner, file, view="front", patch=WHOLE, **FAST)
+    render.render_garment(banner, file, view="front", patches=[WHOLE], **FAST)
     assert _quarters(pixels.read(file)) == "rgbw"
 
 
