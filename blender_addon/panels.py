@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from .link.session import Phase, Task
 from .link.tasks import active_patch
 from .link.terminal import clock
 from .preferences import draw_installation, settings
+from .wrapping import wrapped
 
 __all__ = ["register", "unregister"]
 
@@ -30,18 +30,6 @@ class _Sidebar:
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Stitchwork"
-
-
-def _wrapped(
-    layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str = "NONE"
-) -> None:
-    """A label over as many lines as the sidebar's width asks for."""
-    scale = context.preferences.system.ui_scale
-    column = layout.column(align=True)
-    column.scale_y = 0.8
-    width = max(int(context.region.width / (6.4 * scale)) - 9, 18)
-    for number, line in enumerate(textwrap.wrap(text, width)):
-        column.label(text=line, icon=icon if number == 0 else "BLANK1")
 
 
 def _job(layout: bpy.types.UILayout, title: str) -> bool:
@@ -89,15 +77,15 @@ class STITCHWORK_PT_status(_Sidebar, bpy.types.Panel):
         else:
             row.operator("stitchwork.backend_start", text="", icon="PLAY", emboss=False)
         if not settings().found():
-            draw_installation(layout)
+            draw_installation(layout, context)
         notice = polling.notice
         if notice.text:
             box = layout.box()
             box.alert = notice.error
-            _wrapped(box, context, notice.text, "ERROR" if notice.error else "INFO")
+            wrapped(box, context, notice.text, "ERROR" if notice.error else "INFO")
             if notice.remedy:
                 box.alert = False
-                _wrapped(box, context, notice.remedy, "FORWARD")
+                wrapped(box, context, notice.remedy, "FORWARD")
 
 
 class STITCHWORK_UL_patches(bpy.types.UIList):
@@ -138,7 +126,7 @@ class STITCHWORK_PT_garment(_Sidebar, bpy.types.Panel):
         column.use_property_decorate = False
         column.prop(garment, "real_height_cm", text="Height (cm)")
         if not obj.data.uv_layers:
-            _wrapped(layout, context, f"{obj.name} has no UV layer.", "ERROR")
+            wrapped(layout, context, f"{obj.name} has no UV layer.", "ERROR")
             layout.operator("stitchwork.unwrap", text="Unwrap into a New Layer", icon="UV")
             return
         layout.operator("stitchwork.patch_from_artwork", text="Find Artwork", icon="EYEDROPPER")
@@ -191,7 +179,7 @@ class STITCHWORK_PT_patch(_Sidebar, bpy.types.Panel):
         longest = max(across * (right - left), up * (top - bottom)) * patch.density
         if longest > limit:
             fitting = patch.exaggeration * longest / limit + 0.005
-            _wrapped(layout, context, f"Over {limit} px; exaggeration {fitting:.2f} fits.", "ERROR")
+            wrapped(layout, context, f"Over {limit} px; exaggeration {fitting:.2f} fits.", "ERROR")
 
 
 class STITCHWORK_PT_patch_place(_Sidebar, bpy.types.Panel):
@@ -232,7 +220,7 @@ class STITCHWORK_PT_reference(_Sidebar, bpy.types.Panel):
             if icon:
                 layout.template_icon(icon_value=icon, scale=7.0)
             else:
-                _wrapped(layout, context, f"{local_path(shown.reference)} is not there.", "ERROR")
+                wrapped(layout, context, f"{local_path(shown.reference)} is not there.", "ERROR")
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False

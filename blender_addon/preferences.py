@@ -13,6 +13,7 @@ from .link.client import LinkError
 from .link.folders import ADDON, data_folder
 from .link.locate import VARIABLE, find_backend
 from .link.session import Phase
+from .wrapping import wrapped
 
 __all__ = ["Settings", "StitchworkPreferences", "connect", "settings"]
 
@@ -57,22 +58,22 @@ def connect() -> None:
     polling.connect(python=chosen.backend_python, url=chosen.attach_url, token=chosen.attach_token)
 
 
-def draw_installation(layout: bpy.types.UILayout) -> None:
+def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """The Install button, or the progress of an installation."""
     installer = polling.installer()
     if installer is not None and not installer.done:
         row = layout.row(align=True)
-        row.progress(factor=installer.progress, text=installer.message)
+        row.progress(factor=installer.progress, text=f"Installing · {installer.progress:.0%}")
         row.operator("stitchwork.backend_install", text="", icon="X").cancel = True
+        wrapped(layout, context, f"{installer.message} …", "IMPORT")
         return
     try:
         found = find_backend(settings().backend_python, data_folder() / "backend")
         words, icon, button = f"Backend found: {found.origin}", "CHECKMARK", "Reinstall"
     except LinkError as error:
         words, icon, button = error.message, "ERROR", "Install"
-    row = layout.row()
-    row.label(text=words, icon=icon)
-    row.operator("stitchwork.backend_install", text=button, icon="IMPORT")
+    wrapped(layout, context, words, icon)
+    layout.operator("stitchwork.backend_install", text=button, icon="IMPORT")
     if button == "Install" and not bpy.app.online_access:
         layout.label(text="Needs online access (System › Network)", icon="INTERNET_OFFLINE")
 
@@ -108,7 +109,12 @@ class StitchworkPreferences(bpy.types.AddonPreferences):
         layout = self.layout
         box = layout.box()
         box.label(text="Backend", icon="SYSTEM")
-        draw_installation(box)
+        draw_installation(box, context)
+        notice = polling.notice
+        if notice.text:
+            wrapped(box, context, notice.text, "ERROR" if notice.error else "INFO")
+            if notice.remedy:
+                wrapped(box, context, notice.remedy, "FORWARD")
         column = box.column(align=True)
         column.prop(self, "install_python")
         column.prop(self, "backend_python")
@@ -126,11 +132,6 @@ class StitchworkPreferences(bpy.types.AddonPreferences):
         row.operator("wm.path_open", text="Open Folder", icon="FILE_FOLDER").filepath = str(
             data_folder()
         )
-        if polling.notice.text:
-            box.label(
-                text=f"{polling.notice.text} {polling.notice.remedy}",
-                icon="ERROR" if polling.notice.error else "INFO",
-            )
 
 
 def register() -> None:

@@ -68,6 +68,8 @@ class PipRun:
             done = FETCHING_SHARE + (1.0 - FETCHING_SHARE) * there / self._unpacking
             self.share = max(self.share, done)
             self.message = f"Unpacking packages ({there} of {self._unpacking})"
+            if self._unpacking == 1:
+                self.message = f"Unpacking {self._name or 'it'}"
         elif self._file:
             sizes = [each.stat().st_size for each in downloads.glob(f"*/{self._file}")]
             self._tell_download(max(sizes, default=0))
@@ -83,4 +85,5 @@ class PipRun:
         size = ""
         if self._size >= 1e6:
             size = f": {min(there, self._size) / 1e6:.0f} of {self._size / 1e6:.0f} MB"
-        self.message = f"Fetching {self._name} ({self._fetched} of {self.expected}){size}"
+        number = f" ({self._fetched} of {self.expected})" if self.expected > 1 else ""
+        self.message = f"Fetching {self._name}{number}{size}"

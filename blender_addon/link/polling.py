@@ -183,6 +183,7 @@ def install(fresh: Installer) -> None:
     """Begin an installation and follow it from the timer."""
     fresh.begin()
     _installation.current = fresh
+    tell("")
     watch()
 
 

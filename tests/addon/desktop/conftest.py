@@ -25,6 +25,14 @@ def stand_in(folder: Path, **settings: str) -> Path:
     return script
 
 
+def real(folder: Path, python: str) -> Path:
+    """A program that runs this checkout's backend with the packages of `python`'s environment."""
+    script = folder / "real-python"
+    script.write_text(f"#!/bin/sh\nexport PYTHONPATH='{ROOT}'\nexec '{python}' \"$@\"\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return script
+
+
 @pytest.fixture(scope="session")
 def blender_program() -> str:
     program = os.environ.get("BLENDER") or shutil.which("blender") or ""
@@ -43,12 +51,23 @@ def archive(blender_program: str, tmp_path_factory: pytest.TempPathFactory) -> P
 def desk(
     blender_program: str, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desk]:
+    """With the backend's stand-in."""
     folder = tmp_path_factory.mktemp("desk")
-    backend = Path(os.environ.get("STITCHWORK_DESK_BACKEND") or "")
-    if not backend.is_file():
-        backend = stand_in(
-            folder, FAKE_STEPS="40", FAKE_SECONDS="0.5", FAKE_HOLD=str(folder / "hold")
-        )
+    backend = stand_in(folder, FAKE_STEPS="40", FAKE_SECONDS="0.5", FAKE_HOLD=str(folder / "hold"))
     made = Desk(blender_program, folder, archive, backend)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def real_desk(
+    blender_program: str, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
+    """With the real backend, which trains for minutes."""
+    python = os.environ.get("STITCHWORK_DESK_BACKEND", "")
+    if not python:
+        pytest.skip("needs STITCHWORK_DESK_BACKEND, the Python of the backend's environment")
+    folder = tmp_path_factory.mktemp("real")
+    made = Desk(blender_program, folder, archive, real(folder, python))
     yield made
     made.close()

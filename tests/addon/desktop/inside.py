@@ -6,9 +6,11 @@ the name `answer`. Buttons are pressed by the X server's mouse, not from here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +80,48 @@ def hovers(operator: str) -> bool:
     return bool(bpy.context.window_manager.clipboard.startswith(f"bpy.ops.{operator}("))
 
 
+def owned() -> dict[str, str]:
+    """A hash for each kind of data that a user owns in the .blend file."""
+    addon = sys.modules[NAME]
+    sys.modules.setdefault("blender_addon", addon)
+    sys.modules.setdefault("blender_addon.garment", addon.garment)
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from garments import fingerprint
+
+    return {
+        kind: hashlib.sha256(repr(found).encode()).hexdigest()
+        for kind, found in fingerprint().items()
+    }
+
+
+class Pulse:
+    """Counts the main loop's turns and the view's redraws, and keeps the longest pause."""
+
+    def __init__(self) -> None:
+        self.turns, self.redraws, self.longest = 0, 0, 0.0
+        self.began = self._last = time.monotonic()
+        bpy.app.timers.register(self._turn)
+        space = bpy.types.SpaceView3D
+        self._handler = space.draw_handler_add(self._redraw, (), "WINDOW", "POST_PIXEL")
+
+    def _turn(self) -> float:
+        now = time.monotonic()
+        self.turns += 1
+        self.longest, self._last = max(self.longest, now - self._last), now
+        return 0.02
+
+    def _redraw(self) -> None:
+        self.redraws += 1
+
+    def end(self) -> dict[str, float]:
+        bpy.app.timers.unregister(self._turn)
+        bpy.types.SpaceView3D.draw_handler_remove(self._handler, "WINDOW")
+        seconds = time.monotonic() - self.began
+        found = {"turns": self.turns, "redraws": self.redraws, "longest": self.longest}
+        return {**found, "seconds": seconds}
+
+
+pulses: list[Pulse] = []
 steps: list[Iterator[None]] = []
 
 
@@ -93,6 +137,7 @@ def answer() -> float:
     if question.is_file():
         names: dict[str, Any] = {"bpy": bpy, "view": view, "answer": None}
         names |= {"find": find, "show_sidebar": show_sidebar, "show_tab": show_tab}
+        names |= {"owned": owned, "Pulse": Pulse, "pulses": pulses}
         names["addon"] = sys.modules.get(NAME)
         try:
             exec(compile(question.read_text(), "question", "exec"), names)  # noqa: S102
