@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from backend.starter.architecture import CONTROLNETS
 from backend.starter.data import TRIGGER
 from backend.starter.latents import LatentCorpus
-from backend.starter.stitches.book import TILE
 
 __all__ = ["TEXTURES", "TRAINED", "Part", "caption", "diffusion_loss", "encode_text", "size_ids"]
 
@@ -160,12 +159,9 @@ def _batch(
     corpus: LatentCorpus, count: int, side: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor, list[str], list[str]]:
     latents, edges, tiles, captions, pooled = [], [], [], [], []
-    tile = TILE // 8
     for _ in range(count):
         row = int(rng.integers(len(corpus.notes)))
-        # Whole tiles, so that a network can tell where stitches by the book lie.
-        room = (corpus.flats.shape[2] - side) // tile + 1
-        y, x = (tile * int(n) for n in rng.integers(0, room, 2))
+        y, x = (int(n) for n in rng.integers(0, corpus.flats.shape[2] - side + 1, 2))
         flat = bool(rng.random() < _FLAT_SHARE)
         source = corpus.flats if flat else corpus.textiles
         latents.append(np.asarray(source[row, :, y : y + side, x : x + side], np.float32))

@@ -1,4 +1,4 @@
-"""Stitches by the book repeat where the denoiser's coarsest cells do."""
+"""Stitches by the book repeat from one latent cell to the next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backend.starter.stitches import HELD_OUT, TRAINING, book_look, render
-from backend.starter.stitches.book import BOOK, TILE
+from backend.starter.stitches.book import BOOK, CELL
 from backend.starter.stitches.canvas import Grid, lay_out
 
 _STRAYING = ("terry", "french knot", "long and short")  # uneven on purpose, as drawn by hand
@@ -28,10 +28,10 @@ def test_every_training_family_has_its_page_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("family", [name for name in BOOK if name not in _STRAYING])
-def test_repeats_every_tile_whatever_the_seed(family: str) -> None:
+def test_repeats_every_cell_whatever_the_seed(family: str) -> None:
     height = _height(family, 1)
-    assert _alike(height[TILE:], height[:-TILE]) > 0.6
-    assert _alike(height[:, TILE:], height[:, :-TILE]) > 0.6
+    assert _alike(height[CELL:], height[:-CELL]) > 0.6
+    assert _alike(height[:, CELL:], height[:, :-CELL]) > 0.6
     assert _alike(height, _height(family, 2)) > 0.6
     assert float(height.std()) > 0.1
 
@@ -40,7 +40,7 @@ def test_two_families_by_the_book_are_two_pictures() -> None:
     heights = {family: _height(family, 1) for family in BOOK}
     for first in heights:
         for second in heights:
-            assert first == second or abs(_alike(heights[first], heights[second])) < 0.7, (
+            assert first == second or abs(_alike(heights[first], heights[second])) < 0.8, (
                 first,
                 second,
             )

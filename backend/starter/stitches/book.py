@@ -2,8 +2,9 @@
 
 Between noise and thread a denoiser knows only the mean of what it may yet become, and the mean of
 threads at every place and angle is no thread at all; then a textile's name says nothing that a
-small model could learn. A part of the named pictures is therefore sewn alike, with repeats that
-divide `TILE`, so that name and design together tell every thread, at every timestep.
+small model could learn. A part of the named pictures is therefore sewn alike. Their patterns repeat
+from one latent cell to the next, since a convolution cannot tell in which of two cells it is: so
+name and design together tell every thread, at every timestep.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-__all__ = ["BOOK", "TILE", "Book"]
+__all__ = ["BOOK", "CELL", "Book"]
 
-TILE = 32
-"""Pixels after which a picture by the book repeats: one cell of the UNet's coarsest latents."""
+CELL = 8
+"""Pixels after which a picture by the book repeats, both ways: one latent cell."""
+
+_SLANT = CELL / 2**0.5  # distance of the diagonals through neighbouring cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,45 +28,40 @@ class Book:
     """One family's fixed way of being sewn.
 
     Attributes:
-        width: thread width in pixels.
-        eighths: direction of the threads, in eighths of a turn.
-        along, across: the pattern's repeat in thread widths.
+        width: thread width that the family is drawn at, in pixels, before it is stretched.
+        angle: direction of the threads, radians.
+        along, across: a length of the pattern in thread widths, and the pixels it comes to.
     """
 
     width: float
-    eighths: int
-    along: float
-    across: float
-
-    @property
-    def angle(self) -> float:
-        """Direction of the threads in radians."""
-        return self.eighths * np.pi / 4
+    angle: float
+    along: tuple[float, float]
+    across: tuple[float, float]
 
     def stretch(self) -> tuple[float, float]:
-        """Factors of the coordinates along and across, so that whole repeats fill a tile."""
-        side = TILE * (0.5**0.5 if self.eighths % 2 else 1.0)
+        """Factors of the coordinates along and across the threads."""
         along, across = (
-            repeat * self.width * max(1, round(side / (repeat * self.width))) / side
-            for repeat in (self.along, self.across)
+            self.width * widths / pixels for widths, pixels in (self.along, self.across)
         )
         return along, across
 
 
+_RIGHT, _DOWN, _RISING, _FALLING = 0.0, np.pi / 2, -np.pi / 4, np.pi / 4
+
 BOOK: Mapping[str, Book] = MappingProxyType(
     {
-        "satin": Book(6.4, 0, 1.0, 1.0),
-        "tatami": Book(6.7, 1, 4.0, 3.4),
-        "long and short": Book(6.4, 2, 5.5, 1.0),
-        "brick": Book(6.7, 0, 2.1, 2.4),
-        "stem": Book(5.3, 2, 1.35, 3.0),
-        "couching": Book(6.3, 3, 3.75, 3.6),
-        "chain": Book(7.0, 2, 2.9, 2.3),
-        "knit": Book(7.3, 2, 1.6, 2.2),
-        "woven": Book(7.0, 0, 2.3, 2.3),
-        "terry": Book(6.0, 0, 1.27, 2.3),
-        "bead": Book(9.4, 0, 1.53, 3.38),
-        "french knot": Book(4.6, 0, 1.93, 3.52),
+        "satin": Book(5.7, _FALLING, (1.0, _SLANT), (1.0, _SLANT)),
+        "tatami": Book(6.7, _RISING, (4.0, 2 * _SLANT), (0.85, _SLANT)),
+        "long and short": Book(8.0, _DOWN, (1.0, CELL), (1.0, CELL)),
+        "brick": Book(4.7, _FALLING, (2.1, 2 * _SLANT), (1.2, _SLANT)),
+        "stem": Book(5.3, _DOWN, (1.35, CELL), (1.5, CELL)),
+        "couching": Book(4.4, _RIGHT, (3.75, 2 * CELL), (1.8, CELL)),
+        "chain": Book(3.5, _DOWN, (2.9, CELL), (2.3, CELL)),
+        "knit": Book(4.0, _DOWN, (1.6, CELL), (2.2, CELL)),
+        "woven": Book(4.9, _RISING, (1.15, _SLANT), (1.15, _SLANT)),
+        "terry": Book(6.0, _RIGHT, (1.27, CELL), (1.15, CELL)),
+        "bead": Book(4.8, _RIGHT, (1.53, CELL), (1.69, CELL)),
+        "french knot": Book(3.1, _RISING, (1.93, _SLANT), (1.76, _SLANT)),
     }
 )
 """The training families by the book; those held out have none."""

@@ -81,6 +81,11 @@ class Canvas:
         """One of some choices; the first by the book."""
         return options[0] if self.book else float(self.rng.choice(options))
 
+    @property
+    def stagger(self) -> float:
+        """How far every second row is moved along, in units; not at all by the book."""
+        return 0.0 if self.book else 0.5
+
     def chance(self, i: Grid, j: Grid | float = 0.0, salt: int = 0) -> Grid:
         """A number in [0, 1) for each pair of thread index `i` and stitch index `j`."""
         index = np.asarray(i, np.int32) * 73 + np.asarray(j, np.int32) * 1511 + salt * 389

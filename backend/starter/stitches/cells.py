@@ -118,7 +118,7 @@ def scatter(
     row0 = np.floor(canvas.across / wide)
     for di in (-1, 0, 1):
         row = (row0 + di).astype(np.float32)
-        stagger = 0.5 * (row % 2)
+        stagger = canvas.stagger * (row % 2)
         column0 = np.floor(canvas.along / long - stagger)
         for dj in (-1, 0, 1):
             column = (column0 + dj).astype(np.float32)

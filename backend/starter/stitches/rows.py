@@ -71,7 +71,7 @@ def tatami(canvas: Canvas) -> Relief:
     """Machine fill: equal stitches, each row's needle holes stepped against the last."""
     index, t = _row(canvas, 0.85 * canvas.width)
     length = canvas.width * canvas.between(3.0, 5.0)
-    step = canvas.one_of([0.25, 0.33, 0.4])
+    step = canvas.one_of([0.5, 0.25, 0.33, 0.4])
     number, end, _ = _stitches(canvas, index, length, (index * step).astype(np.float32), 0.1)
     dip = 1 - 0.85 * np.exp(-((end / (0.45 * canvas.width)) ** 2))
     twist = canvas.between(0.0, 0.12)
@@ -103,7 +103,7 @@ def stem(canvas: Canvas) -> Relief:
     wide = 1.5 * canvas.width
     index, t = _row(canvas, wide)
     length = canvas.width * canvas.between(1.1, 1.6)
-    slanted = (index * 0.5 + 0.5 * t).astype(np.float32)
+    slanted = (0.74 * canvas.stagger * index + 0.5 * t).astype(np.float32)
     number, end, middle = _stitches(canvas, index, length, slanted, 0.1)
     dip = 0.35 + 0.65 * np.sqrt(np.clip(end / (0.42 * length), 0, 1))
     lean = -float(np.arctan2(length, wide)) * 0.6
@@ -117,7 +117,7 @@ def couching(canvas: Canvas) -> Relief:
     wide = 1.8 * canvas.width
     index, t = _row(canvas, wide)
     length = canvas.width * canvas.between(3.0, 4.5)
-    number, _, middle = _stitches(canvas, index, length, (0.5 * (index % 2)), 0.15)
+    number, _, middle = _stitches(canvas, index, length, (canvas.stagger * (index % 2)), 0.15)
     tie = np.exp(-((middle / (0.35 * canvas.width)) ** 2))
     relief = _finish(canvas, index, t, number=number, twist=0.3, gloss=0.45)
     groove = np.exp(-(((np.abs(middle) - 0.75 * canvas.width) / (0.3 * canvas.width)) ** 2))
