@@ -25,6 +25,7 @@ from backend.commands import (
     add_command,
     watched,
 )
+from backend.commands.batch import add_batch
 from backend.commands.styles import add_styles
 from backend.errors import StitchworkError
 from backend.jobs import JOB_TYPES, AnalyseJob, Job, JobError
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_report(add_command(commands, "report", "Write a run's report as a web page.", _report))
     _add_bench(add_command(commands, "bench", "Time each kind of work on this machine.", _bench))
+    add_batch(commands)
     add_styles(commands)
     return parser
 

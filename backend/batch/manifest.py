@@ -1,0 +1,248 @@
+"""Reads what a batch is to do, CSV or JSON, and finds all that is wrong with it before any work.
+
+CSV: a header, then a row for every picture. JSON: a list of such rows, or every input in every
+style: {"inputs": ["a.png", …], "styles": ["satin", "photo.jpg", {"reference": …}, …]}, where the
+parts of a row may stand in place of a bare path. Paths are relative to the manifest's folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.errors import InputError, StyleError
+from backend.imaging.files import picture_size
+from backend.jobs import Job, JobError, RestyleJob, TrainJob
+from backend.styles import is_style, read_description
+
+__all__ = ["COLUMNS", "Row", "read_manifest"]
+
+# Columns by the job fields they fill. `base` serves both jobs.
+RESTYLE = {
+    "kind" if each.name == "embroidery" else each.name: each.name
+    for each in dataclasses.fields(RestyleJob)
+    if each.name not in ("style", "out")
+}
+TRAIN = {
+    {"mask": "reference_mask", "seed": "train_seed"}.get(each.name, each.name): each.name
+    for each in dataclasses.fields(TrainJob)
+    if each.name != "out"
+}
+COLUMNS = tuple(dict.fromkeys(["input", "style", "reference", *RESTYLE, *TRAIN]))
+_PICTURES = ("input", "mask", "reference", "design", "reference_mask")
+_MOST_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One picture to make.
+
+    Attributes:
+        label: where it stands in the manifest, such as "row 2" (a spreadsheet's numbers).
+        restyle: fields of its RestyleJob but style and out; paths are absolute.
+        style: folder of a trained style; None where one is to be trained.
+        train: fields of the TrainJob but out; None where a style is given.
+    """
+
+    label: str
+    restyle: dict[str, Any]
+    style: str | None
+    train: dict[str, Any] | None
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """The rows of a manifest.
+
+    Raises:
+        InputError: with every problem and the rows that have it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file.", "Check the path of the manifest.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        parts = list(
+            _json_rows(json.loads(text), path.parent) if _is_json(path) else _csv_rows(text)
+        )
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: this is not UTF-8 text.", "Save it as UTF-8.") from error
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({error}).", "Save it again.") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}.", "Allow reading it.") from error
+    except _ManifestError as error:
+        raise InputError(f"{path}: {error}", f"The columns are {', '.join(COLUMNS)}.") from error
+    if not parts:
+        raise InputError(f"{path}: it has no row.", "Give at least one input and style.")
+    folder = path.resolve().parent
+    problems: dict[str, list[str]] = {}
+    rows = []
+    for label, cells in parts:
+        wrong: list[str] = []
+        row = _row(label, cells, folder, wrong)
+        for each in wrong:
+            problems.setdefault(each, []).append(label)
+        if row is not None:
+            rows.append(row)
+    if problems:
+        lines = [f"  {_joined(labels)}: {each}" for each, labels in problems.items()]
+        rest = [f"  and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
+        listed = "\n".join([*lines[:_MOST_SHOWN], *rest])
+        raise InputError(f"{path}: nothing was started.\n{listed}\n", "Correct the manifest.")
+    return rows
+
+
+class _ManifestError(Exception):
+    """The manifest as a whole cannot be understood."""
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    header = text.partition("\n")[0]
+    # Spreadsheets write what their country takes for a comma.
+    delimiter = max(",;\t", key=header.count)
+    lines = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
+    if not lines:
+        return
+    names = [each.strip().lower().replace(" ", "_") for each in lines[0]]
+    unknown = [each for each in names if each not in COLUMNS]
+    if unknown:
+        raise _ManifestError(f"row 1: there is no column {', '.join(map(repr, unknown))}.")
+    if len(set(names)) < len(names):
+        raise _ManifestError("row 1: a column is there twice.")
+    for number, cells in enumerate(lines[1:], start=2):
+        if not any(each.strip() for each in cells):
+            continue
+        if len(cells) > len(names):
+            raise _ManifestError(
+                f"row {number}: it has {len(cells)} cells for {len(names)} columns."
+            )
+        filled = {name: cell.strip() for name, cell in zip(names, cells) if cell.strip()}
+        yield f"row {number}", {name: _number(name, cell) for name, cell in filled.items()}
+
+
+def _number(column: str, text: str) -> Any:
+    """A cell's number where its column takes one; what is none is left for the job to refuse."""
+    job, field = (
+        (RestyleJob, RESTYLE[column]) if column in RESTYLE else (TrainJob, TRAIN.get(column))
+    )
+    if field is None:
+        return text
+    hint = typing.get_type_hints(job)[field]
+    for kind in (int, float):
+        if kind in (hint, *typing.get_args(hint)):
+            try:
+                # A decimal comma comes with the semicolon.
+                return kind(text.replace(",", "."))
+            except ValueError:
+                return text
+    return text
+
+
+def _json_rows(data: Any, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(data, list):
+        for number, each in enumerate(data, start=1):
+            yield f"item {number}", _object(f"item {number}", each)
+        return
+    if not isinstance(data, dict) or data.keys() != {"inputs", "styles"}:
+        raise _ManifestError('it is neither a list of rows nor {"inputs": […], "styles": […]}.')
+    if not all(isinstance(each, list) for each in data.values()):
+        raise _ManifestError("inputs and styles must be lists.")
+    for one, given in enumerate(data["inputs"], start=1):
+        for other, style in enumerate(data["styles"], start=1):
+            label = f"input {one}, style {other}"
+            picture = {"input": given} if isinstance(given, str) else _object(label, given)
+            yield label, picture | _style_part(label, style, folder)
+
+
+def _style_part(label: str, given: Any, folder: Path) -> dict[str, Any]:
+    """A JSON's style: the parts of a row, or bare the path of a style's folder or of a photo."""
+    if not isinstance(given, str):
+        return _object(label, given)
+    return {"style" if Path(_absolute(given, folder)).is_dir() else "reference": given}
+
+
+def _object(label: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _ManifestError(f"{label}: this is no object with columns as keys.")
+    return {name: each for name, each in value.items() if each is not None}
+
+
+def _row(label: str, cells: Mapping[str, Any], folder: Path, wrong: list[str]) -> Row | None:
+    """A row, or None and what is wrong with it."""
+    cells = dict(cells)
+    wrong += [f"there is no column {name!r}." for name in cells if name not in COLUMNS]
+    for name in ("style", *_PICTURES):
+        if name in cells:
+            cells[name] = _path(name, cells[name], folder, wrong)
+    if "input" not in cells:
+        wrong.append("there is no input.")
+    if ("style" in cells) == ("reference" in cells):
+        wrong.append("give either a style (a trained style's folder) or a reference (a photo).")
+    own = [name for name in cells if name in TRAIN and name not in RESTYLE and name != "reference"]
+    if own and "style" in cells:
+        wrong.append(f"{', '.join(own)}: only a reference is trained, a style is trained already.")
+    if wrong:
+        return None
+    base = cells.get("base")
+    if isinstance(base, str) and (folder / Path(base).expanduser()).exists():
+        cells["base"] = _absolute(base, folder)
+    restyle = {field: cells[name] for name, field in RESTYLE.items() if name in cells}
+    train = {field: cells[name] for name, field in TRAIN.items() if name in cells}
+    _accepted(RestyleJob, {**restyle, "style": "", "out": ""}, RESTYLE, wrong)
+    if "reference" in cells:
+        _accepted(TrainJob, {**train, "out": ""}, TRAIN, wrong)
+    if wrong:
+        return None
+    style = cells.get("style")
+    return Row(label=label, restyle=restyle, style=style, train=None if style else train)
+
+
+def _path(name: str, value: Any, folder: Path, wrong: list[str]) -> Any:
+    if not isinstance(value, str) or "\0" in value:
+        wrong.append(f"{name}: {value!r} is no path.")
+        return value
+    path = Path(_absolute(value, folder))
+    if name == "style":
+        try:
+            if not is_style(path):
+                wrong.append(f"style: {value}: there is no trained style.")
+            else:
+                read_description(path)
+        except StyleError as error:
+            wrong.append(f"style: {error.message}")
+    elif not path.is_file():
+        wrong.append(f"{name}: {value}: there is no such file.")
+    elif picture_size(path) is None:
+        wrong.append(f"{name}: {value}: this is not a picture that can be read.")
+    return str(path)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.abspath(folder / Path(path).expanduser())
+
+
+def _accepted(
+    job: type[Job], fields: dict[str, Any], columns: Mapping[str, str], wrong: list[str]
+) -> None:
+    try:
+        job(**fields)
+    except JobError as error:
+        field, _, rest = str(error).partition(":")
+        names = {field: name for name, field in columns.items()}
+        wrong.append(f"{names.get(field, field)}:{rest}")
+
+
+def _joined(labels: list[str]) -> str:
+    if len(labels) > 1 and all(each.startswith("row ") for each in labels):
+        return "rows " + ", ".join(each.removeprefix("row ") for each in labels)
+    return "; ".join(labels)

@@ -1,0 +1,48 @@
+"""`batch`: many pictures in many styles from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from backend.batch.manifest import COLUMNS
+from backend.commands import EXIT_FAILED, EXIT_OK, add_command, watched
+
+__all__ = ["add_batch"]
+
+_ABOUT = (
+    "Embroider many pictures in many styles, as a CSV or JSON manifest says. Each style is trained "
+    "once. Called again, it does only what is missing: what changed (by content) or failed. A row "
+    "has an input and either a style (a trained style's folder) or a reference (a photo to train "
+    "on); further columns are options of restyle and, with a reference, of train. "
+    f"All columns: {', '.join(COLUMNS)}. "
+    'JSON: a list of such rows, or {"inputs": [...], "styles": [...]} for every input in every '
+    "style. "
+    "Paths are relative to the manifest's folder. Exit code 1 if a row failed."
+)
+
+
+def add_batch(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = add_command(commands, "batch", _ABOUT, _batch)
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="CSV or JSON file")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="for pictures/, styles/, results.json and results.csv",
+    )
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from backend.batch.work import run_batch
+
+    outcome = watched(run_batch(options.manifest, options.out))
+    for label, error in outcome.failed:
+        print(f"failed: {label}: {error}", file=sys.stderr)
+    print(f"results: {(options.out / 'results.json').resolve()}")
+    print(f"{outcome.done} made, {outcome.already} were there, {len(outcome.failed)} failed")
+    return EXIT_FAILED if outcome.failed else EXIT_OK
