@@ -95,6 +95,7 @@ def find(library: Path, name: str) -> Entry:
     Raises:
         InputError: there is none, or more than one.
     """
+    name = name.rstrip("/\\") or name  # a shell completes a folder's name with it
     present = entries(library)
     by_folder = [each for each in present if each.folder.name == name]
     found = by_folder or [each for each in present if each.name == name]

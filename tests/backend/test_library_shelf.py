@@ -74,6 +74,7 @@ def test_a_style_is_found_by_its_name_and_by_its_folder(tmp_path: Path) -> None:
     style("tulips").save(tmp_path / "spring")
     assert shelf.find(tmp_path, "tulips").folder == tmp_path / "spring"
     assert shelf.find(tmp_path, "copy two").folder == tmp_path / "copy two"
+    assert shelf.find(tmp_path, "spring/").name == "tulips"
     with pytest.raises(InputError, match="2 styles are called 'roses'") as caught:
         shelf.find(tmp_path, "roses")
     assert "copy one, copy two" in caught.value.remedy
