@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from backend.jobs import Result
 
-__all__ = ["Artefact", "measure"]
+__all__ = ["Artefact", "measure", "sync"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +45,31 @@ class Artefact:
 
 
 def measure(result: Result) -> list[Artefact]:
-    """See to it that a result's files are on the disk itself, and say what they hold.
+    """What a result's files hold.
 
     Raises:
-        OSError: one is missing, or the disk fails.
+        OSError: one is missing, or cannot be read.
     """
     found: dict[str, Artefact] = {}
-    folders: set[Path] = set()
     for role, output in result.outputs.items():
         for path in _files(Path(output)):
-            _sync(path)
-            folders.add(path.parent)
-            found.setdefault(
-                str(path), Artefact(role, str(path), path.stat().st_size, _digest(path))
-            )
-        folders.add(Path(output).parent)
-    for folder in folders:
-        _sync(folder)  # the names themselves
+            size, digest = path.stat().st_size, _digest(path)
+            found.setdefault(str(path), Artefact(role, str(path), size, digest))
     return list(found.values())
+
+
+def sync(artefacts: Iterable[Artefact]) -> None:
+    """See to it that the files, and their names, outlast a power cut.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    folders: set[Path] = set()
+    for path in (Path(each.path) for each in artefacts):
+        _sync(path)
+        folders |= {path.parent, path.parent.parent}
+    for folder in folders:
+        _sync(folder)
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,7 +22,10 @@ class Receipt:
     artefacts: Sequence[Artefact]
 
     def write(self, path: Path) -> None:
-        """Write it in one step, onto the disk itself.
+        """Write it in one step.
+
+        It need not outlast a power cut: without it, or where a file is not as it says, the job
+        runs again.
 
         Raises:
             OSError: the disk is full, or worse; there is no receipt then.
@@ -36,8 +38,6 @@ class Receipt:
         try:
             with aside.open("w", encoding="utf-8") as file:
                 json.dump(data, file)
-                file.flush()
-                os.fsync(file.fileno())
             aside.replace(path)
         except OSError:
             with suppress(OSError):

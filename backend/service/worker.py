@@ -29,7 +29,7 @@ from typing import Any, TextIO
 from backend.engine import Engine
 from backend.errors import StitchworkError
 from backend.jobs import Job, Result, job_from_dict
-from backend.service.artefacts import measure
+from backend.service.artefacts import measure, sync
 from backend.service.receipts import Receipt
 
 __all__ = ["main"]
@@ -96,6 +96,8 @@ def _run(engine: Engine, order: _Order, inbox: _Inbox) -> dict[str, Any]:
             _say({"progress": dataclasses.asdict(progress)})
     except StitchworkError as error:
         return {"error": error.message, "remedy": error.remedy}
+    except BrokenPipeError:
+        raise  # the service is gone, and with it whoever would hear of this job
     except Exception as error:  # noqa: BLE001 - a defect fails its job, not the service
         traceback.print_exc()
         return {
@@ -111,22 +113,28 @@ def _finished(result: Result, receipt: Path | None) -> dict[str, Any]:
     """The last message about a job that has made its files, once they are safely on the disk."""
     try:
         artefacts = measure(result)
+        if receipt is not None:
+            # First of all: if the worker dies now, the job need not run again.
+            _leave(Receipt(result, artefacts), receipt)
+        sync(artefacts)
     except OSError as error:
         return {
-            "error": f"{error.filename}: the result is not safely on the disk "
+            "error": f"{error.filename or 'The result'}: it is not safely on the disk "
             f"({error.strerror or error}).",
             "remedy": "Check the disk and its free space, then run the job again.",
         }
-    if receipt is not None:
-        try:
-            Receipt(result, artefacts).write(receipt)
-        except OSError as error:
-            # It would only be missed if the service ended within this moment.
-            print(f"{receipt}: cannot be written ({error})", file=sys.stderr)
     return {
         "done": dataclasses.asdict(result),
         "artefacts": [each.to_dict() for each in artefacts],
     }
+
+
+def _leave(receipt: Receipt, path: Path) -> None:
+    try:
+        receipt.write(path)
+    except OSError as error:
+        # It would only be missed if the service ended within this moment.
+        print(f"{path}: cannot be written ({error})", file=sys.stderr)
 
 
 _channel: TextIO

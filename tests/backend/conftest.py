@@ -7,31 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from tiny import make_tiny_model
 
 from backend.models import profiles
 from backend.models.loading import Models, load
 from backend.models.profiles import Profile
-from backend.starter.architecture import TINY, build, save
+from backend.starter.architecture import TINY
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a complete model: a pipeline and its two ControlNets.
-
-    Untrained, but shaken so that no prediction is zero, as those of a fresh UNet are.
-    """
-    folder = tmp_path_factory.mktemp("tiny_model")
-    parts = build(TINY, seed=0)
-    generator = torch.Generator().manual_seed(0)
-    for name in ("unet", "controlnet_canny", "controlnet_tile"):
-        for parameter in parts[name].parameters():
-            if not parameter.any():
-                noise = torch.randn(parameter.shape, generator=generator)
-                parameter.data = noise * 0.5 / max(1, parameter[0].numel()) ** 0.5
-    save(parts, folder)
-    return folder
+    return make_tiny_model(tmp_path_factory.mktemp("tiny_model"))
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +28,7 @@ def tiny_profile() -> Profile:
     return replace(
         profile,
         window=TINY.window,
+        cpu_dtype="float32",
         pair=replace(profile.pair, windows=3, recoloured=2, largest=2.0, steps=3),
         blocks=replace(profile.blocks, steps=5, segments=5, late=3),
         training=replace(profile.training, batch=2, rank=2, checkpoint_every=2),
