@@ -23,6 +23,7 @@ _ATTENTION = re.compile(r"\.attn[12]\.(to_q|to_k|to_v|to_out\.0)$")
 _OTHER_LINEAR = re.compile(r"(proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2)$")
 _CONVOLUTION = re.compile(r"\.conv[12]$")
 _ADAPTER = "style"
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
 
 def attention_blocks(models: Models) -> tuple[str, ...]:
@@ -182,12 +183,22 @@ def routed(models: Models, blocks: Sequence[str], hidden: torch.Tensor) -> Itera
 def with_style(
     models: Models, weights: dict[str, torch.Tensor], *, strength: float = 1.0
 ) -> Iterator[None]:
-    """Within, a trained style's weights are added to the UNet, times `strength`."""
-    unet = models.unet
-    unet.load_lora_adapter(dict(weights), adapter_name="stitchwork", prefix="unet")
-    unet.set_adapters(["stitchwork"], [strength])
-    unet.requires_grad_(False)
+    """Within, a trained style's weights are added to the UNet's own, times `strength`.
+
+    W + strength · B A, so that a pass takes no longer than the base's.
+    """
+    own: dict[torch.nn.Module, torch.Tensor] = {}
     try:
+        for name, down in weights.items():
+            if not name.endswith(_DOWN):
+                continue
+            up = weights[name.removesuffix(_DOWN) + _UP]
+            layer = models.unet.get_submodule(name.removesuffix(_DOWN).removeprefix("unet."))
+            weight = own[layer] = layer.weight.data
+            change = up.float().flatten(1) @ down.float().flatten(1)
+            change = strength * change.view(weight.shape).to(models.device)
+            layer.weight.data = (weight.float() + change).to(weight.dtype)
         yield
     finally:
-        unet.unload_lora()
+        for layer, weight in own.items():
+            layer.weight.data = weight

@@ -20,7 +20,14 @@ from backend.emolora.adapter import attention_blocks
 from backend.emolora.inversion import invert
 from backend.errors import InputError
 from backend.models.loading import Models, TextEmbedding
-from backend.models.prediction import Controls, ddim_step, noise_of, predict, timesteps
+from backend.models.prediction import (
+    Controls,
+    ddim_step,
+    hints,
+    noise_of,
+    predict,
+    timesteps,
+)
 from backend.models.profiles import PAPER_BLOCKS, BlockSettings
 
 __all__ = [
@@ -120,7 +127,7 @@ def measure(
         table (blocks, segments).
     """
     both, words = torch.cat([design, embroidery]), text.expand(2)
-    conditions = None if controls is None else controls.expand(2)
+    conditions = None if controls is None else hints(models, controls.expand(2))
     iterations = settings.renoise_iterations if settings.inversion == "renoise" else 0
     trajectory = yield from invert(
         models, both, words, steps=settings.steps, iterations=iterations, controls=conditions

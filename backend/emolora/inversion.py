@@ -12,7 +12,14 @@ from collections.abc import Generator
 import torch
 
 from backend.models.loading import Models, TextEmbedding
-from backend.models.prediction import Controls, ddim_step, noise_of, predict, timesteps
+from backend.models.prediction import (
+    Controls,
+    ddim_step,
+    hints,
+    noise_of,
+    predict,
+    timesteps,
+)
 
 __all__ = ["Trajectory", "invert", "reconstruct"]
 
@@ -41,7 +48,8 @@ def invert(
         the latents at each of the `steps` timesteps.
     """
     along: Trajectory = {}
-    current, here = latents.to(models.dtype), -1
+    controls = hints(models, controls)
+    current, here = latents, -1
     for there in reversed(timesteps(models, steps)):
         noise = noise_of(models, current, predict(models, current, there, text, controls), there)
         guess = ddim_step(models, current, noise, here, there)

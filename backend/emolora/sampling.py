@@ -15,7 +15,15 @@ from backend.emolora.blocks import Recorder, segment_of
 from backend.emolora.inversion import Trajectory
 from backend.imaging import edges
 from backend.models.loading import Models, TextEmbedding
-from backend.models.prediction import Controls, add_noise, ddim_step, noise_of, predict, timesteps
+from backend.models.prediction import (
+    Controls,
+    add_noise,
+    ddim_step,
+    hints,
+    noise_of,
+    predict,
+    timesteps,
+)
 
 __all__ = ["Companion", "concatenate", "controls_of", "denoise", "seeded_noise", "to_tensor"]
 
@@ -74,7 +82,7 @@ def concatenate(parts: list[Controls]) -> Controls:
 def seeded_noise(models: Models, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     """Standard normal noise of `shape`, the same on every device."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator).to(models.device, models.dtype)
+    return torch.randn(shape, generator=generator).to(models.device)
 
 
 def redone(steps: int, strength: float) -> int:
@@ -125,7 +133,7 @@ def denoise(
         if companion.controls is not None:
             conditions = [companion.controls, *conditions]
     words, inner_words = _joined(parts), _joined(inner)
-    pictures = concatenate(conditions) if conditions else None
+    pictures = hints(models, concatenate(conditions)) if conditions else None
     for step in range(first, steps):
         here, there = schedule[step], (schedule[step + 1] if step + 1 < steps else -1)
         rows = [current] * (2 if guided else 1)

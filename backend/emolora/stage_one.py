@@ -12,7 +12,7 @@ from backend.emolora.adapter import Adapter, routed
 from backend.emolora.losses import reconstruction
 from backend.emolora.pair import EncodedPair
 from backend.models.loading import Models
-from backend.models.prediction import add_noise, noise_target, predict
+from backend.models.prediction import add_noise, hints, noise_target, predict
 
 __all__ = ["Draw", "accumulate", "add_gradient", "draw"]
 
@@ -74,16 +74,17 @@ def accumulate(
     seen = chance.of(pair)
     text = pair.design_text.expand(len(seen))
     size = (models.profile.window, models.profile.window)
+    controls = hints(models, seen.controls)
 
     noisy = add_noise(models, seen.design, noise, timestep)
-    output = predict(models, noisy, timestep, text, seen.controls, size=size)
+    output = predict(models, noisy, timestep, text, controls, size=size)
     target = noise_target(models, seen.design, noise, timestep)
     design = reconstruction(output, target, seen.weight).mean()
     add_gradient(design, adapter.parameters)
 
     noisy = add_noise(models, seen.embroidery, noise, timestep)
     with routed(models, blocks, pair.embroidery_text.expand(len(seen)).hidden):
-        output = predict(models, noisy, timestep, text, seen.controls, size=size)
+        output = predict(models, noisy, timestep, text, controls, size=size)
         target = noise_target(models, seen.embroidery, noise, timestep)
         embroidery = reconstruction(output, target, seen.weight).mean()
         add_gradient(embroidery, adapter.style_parameters)

@@ -12,7 +12,14 @@ from backend.emolora.pair import EncodedPair
 from backend.emolora.sampling import concatenate
 from backend.emolora.stage_one import Draw, add_gradient
 from backend.models.loading import Models, TextEmbedding
-from backend.models.prediction import add_noise, noise_target, predict
+from backend.models.prediction import (
+    Residuals,
+    add_noise,
+    control,
+    hints,
+    noise_target,
+    predict,
+)
 
 __all__ = ["accumulate"]
 
@@ -45,32 +52,46 @@ def accumulate(
     routed_text = _both(first.embroidery_text.expand(batch), second.embroidery_text.expand(batch))
     controls = None
     if first.controls is not None and second.controls is not None:
-        controls = concatenate([first.controls, second.controls])
+        controls = hints(models, concatenate([first.controls, second.controls]))
+    size = (models.profile.window, models.profile.window)
 
-    def output_for(noisy: torch.Tensor) -> torch.Tensor:
-        size = (models.profile.window, models.profile.window)
-        return predict(models, noisy, timestep, design_text, controls, size=size)
+    def said_of(noisy: torch.Tensor) -> Residuals | None:
+        if controls is None:
+            return None
+        return control(models, noisy, timestep, design_text, controls, size=size)
+
+    def output_for(noisy: torch.Tensor, said: Residuals | None) -> torch.Tensor:
+        return predict(models, noisy, timestep, design_text, said, size=size)
 
     designs = torch.cat([first.design, second.design])
     noisy = add_noise(models, designs, noise, timestep)
-    output = output_for(noisy)
+    # The ControlNets are not adapted: what they say of the design latents serves four passes.
+    said = said_of(noisy)
+    output = output_for(noisy, said)
     design = reconstruction(output, noise_target(models, designs, noise, timestep), weight)
     add_gradient((share * design).sum(), adapter.parameters)
 
-    with torch.no_grad(), adapter.base():
-        base_design = output_for(noisy)
-        with routed(models, blocks, routed_text.hidden):
-            base_embroidery = output_for(noisy)
+    both = _both(design_text, routed_text)
+    with torch.no_grad(), adapter.base(), routed(models, blocks, both.hidden):
+        base_design, base_embroidery = predict(
+            models,
+            noisy.repeat(2, 1, 1, 1),
+            timestep.repeat(2),
+            _both(design_text, design_text),
+            None if said is None else said.repeat(2),
+            size=size,
+        ).chunk(2)
     design_shift = output.detach() - base_design
 
     with routed(models, blocks, routed_text.hidden):
         embroideries = torch.cat([first.embroidery, second.embroidery])
-        output = output_for(add_noise(models, embroideries, noise, timestep))
+        noisy_embroideries = add_noise(models, embroideries, noise, timestep)
+        output = output_for(noisy_embroideries, said_of(noisy_embroideries))
         target = noise_target(models, embroideries, noise, timestep)
         embroidery = reconstruction(output, target, weight)
         add_gradient((share * embroidery).sum(), adapter.style_parameters)
 
-        shift = output_for(noisy) - base_embroidery
+        shift = output_for(noisy, said) - base_embroidery
         losses = [
             contrastive(
                 design_shift[row],

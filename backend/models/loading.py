@@ -25,7 +25,7 @@ from backend.errors import ProfileError
 from backend.models import profiles
 from backend.models.profiles import Profile
 
-__all__ = ["Models", "TextEmbedding", "default_device", "is_available", "load"]
+__all__ = ["Hint", "Models", "TextEmbedding", "default_device", "is_available", "load"]
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CONTROLNETS = ("controlnet_canny", "controlnet_tile")
@@ -49,6 +49,25 @@ class TextEmbedding:
     def expand(self, batch: int) -> TextEmbedding:
         """The one prompt of this embedding, `batch` times."""
         return TextEmbedding(self.hidden.expand(batch, -1, -1), self.pooled.expand(batch, -1))
+
+
+class Hint(torch.nn.Module):
+    """A ControlNet's first look at a picture; what has been looked at passes as it is.
+
+    It knows neither latents nor timestep, and on a CPU it takes as long as all the rest of its
+    ControlNet, so whoever asks twice about a picture keeps the answer (see `prediction.hints`).
+    """
+
+    def __init__(self, look: torch.nn.Module) -> None:
+        super().__init__()
+        self.look = look
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) features of a picture (B, 3, H, W), or of features themselves."""
+        if picture.shape[1] != 3:
+            return picture
+        features: torch.Tensor = self.look(picture)
+        return features
 
 
 @dataclass(slots=True)
@@ -97,11 +116,15 @@ class Models:
         return TextEmbedding(torch.cat(hidden, dim=-1).to(self.dtype), pooled.to(self.dtype))
 
     def encode_image(self, rgb: torch.Tensor) -> torch.Tensor:
-        """Scaled latents (B, C, H/8, W/8) of rgb (B, 3, H, W) in [0, 1]; the mode, no sampling."""
+        """Scaled latents (B, C, H/8, W/8) of rgb (B, 3, H, W) in [0, 1]; the mode, no sampling.
+
+        Latents are float32 throughout: only what a network is given has the networks' precision.
+        """
         with torch.no_grad():
             pixels = (rgb * 2.0 - 1.0).to(self.device, self.vae.dtype)
             latents = self.vae.encode(pixels).latent_dist.mode()
-        return (latents * self.vae.config.scaling_factor).to(self.dtype)
+        scaled: torch.Tensor = latents.float() * self.vae.config.scaling_factor
+        return scaled
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """rgb (B, 3, 8H, 8W) in [0, 1], float32, of scaled latents (B, C, H, W)."""
@@ -129,7 +152,8 @@ class Models:
         for name, value in sorted(self.unet.state_dict().items()):
             if "lora_" in name:
                 continue
-            sample = value.detach().flatten()[:16].to("cpu", torch.float16)
+            # Rounded as coarsely as any precision does that weights are loaded in.
+            sample = value.detach().flatten()[:16].to("cpu", torch.bfloat16).float()
             digest.update(name.replace(".base_layer", "").encode())
             digest.update(str(tuple(value.shape)).encode())
             digest.update(sample.numpy().tobytes())
@@ -178,7 +202,7 @@ def load(
     transformers.utils.logging.disable_progress_bar()
     profile = profiles.get(profile) if isinstance(profile, str) else profile
     where = torch.device(device) if device is not None else default_device()
-    dtype = _DTYPES[profile.cpu_dtype if where.type == "cpu" else profile.gpu_dtype]
+    dtype = _precision(profile, where)
     source = _source(profile, base)
     parts: dict[str, Any] = {
         name: _component(kind, source, name, dtype)
@@ -198,9 +222,12 @@ def load(
         inside = _is_path(source) and (Path(source) / name).is_dir()
         place, sub = (source, name) if inside or not hub_name else (hub_name, "")
         parts[name] = _component(ControlNetModel, place, sub, dtype)
+        parts[name].controlnet_cond_embedding = Hint(parts[name].controlnet_cond_embedding)
     for part in parts.values():
         if isinstance(part, torch.nn.Module):
             part.requires_grad_(False).eval().to(where)
+            # Spares convolutions a reordering of all that they are given.
+            torch.nn.utils.convert_conv2d_weight_memory_format(part, torch.channels_last)
     if parts["scheduler"].config.prediction_type not in ("epsilon", "v_prediction"):
         raise ProfileError(
             f"{source}: prediction type {parts['scheduler'].config.prediction_type!r} is unknown.",
@@ -209,6 +236,18 @@ def load(
     return Models(
         profile=profile, device=where, dtype=dtype, base=_identity(profile, base), **parts
     )
+
+
+def _precision(profile: Profile, where: torch.device) -> torch.dtype:
+    """The profile's arithmetic; float32 on a CPU that has no bfloat16 of its own."""
+    if where.type != "cpu":
+        return _DTYPES[profile.gpu_dtype]
+    found = _DTYPES[profile.cpu_dtype]
+    return torch.float32 if found == torch.bfloat16 and not _cpu_has_bfloat16() else found
+
+
+def _cpu_has_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _is_path(source: str) -> bool:

@@ -9,7 +9,18 @@ import torch
 
 from backend.models.loading import Models, TextEmbedding
 
-__all__ = ["Controls", "add_noise", "ddim_step", "noise_of", "noise_target", "predict", "timesteps"]
+__all__ = [
+    "Controls",
+    "Residuals",
+    "add_noise",
+    "control",
+    "ddim_step",
+    "hints",
+    "noise_of",
+    "noise_target",
+    "predict",
+    "timesteps",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +28,8 @@ class Controls:
     """Conditions of the two ControlNets; a scale of 0 leaves its ControlNet out.
 
     Attributes:
-        canny: edges, (B, 3, H, W) in {0, 1}.
-        tile: blurred picture, (B, 3, H, W) in [0, 1].
+        canny: edges, (B, 3, H, W) in {0, 1}, or their `hints`.
+        tile: blurred picture, (B, 3, H, W) in [0, 1], or its `hints`.
     """
 
     canny: torch.Tensor
@@ -38,12 +49,74 @@ class Controls:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Residuals:
+    """What the ControlNets add to the UNet's skips and to its middle, B rows each."""
+
+    skips: tuple[torch.Tensor, ...]
+    middle: torch.Tensor
+
+    def repeat(self, times: int) -> Residuals:
+        """All rows, then all again."""
+        skips = tuple(torch.cat([each] * times) for each in self.skips)
+        return Residuals(skips, torch.cat([self.middle] * times))
+
+
+@torch.no_grad()
+def hints(models: Models, controls: Controls | None) -> Controls | None:
+    """Conditions with each picture as its ControlNet first sees it; for pictures used again."""
+    if controls is None:
+        return None
+    found = {}
+    for name in ("canny", "tile"):
+        picture = getattr(controls, name)
+        if getattr(controls, f"{name}_scale") != 0.0:
+            network = getattr(models, f"controlnet_{name}")
+            picture = network.controlnet_cond_embedding(picture.to(models.dtype))
+        found[name] = picture
+    return replace(controls, **found)
+
+
+@torch.no_grad()
+def control(
+    models: Models,
+    latents: torch.Tensor,
+    timestep: torch.Tensor | int,
+    text: TextEmbedding,
+    controls: Controls,
+    *,
+    size: tuple[int, int] | None = None,
+) -> Residuals | None:
+    """What the ControlNets say of noisy latents; None if both are left out. As for `predict`."""
+    found: Residuals | None = None
+    for network, picture, scale in (
+        (models.controlnet_canny, controls.canny, controls.canny_scale),
+        (models.controlnet_tile, controls.tile, controls.tile_scale),
+    ):
+        if scale == 0.0:
+            continue
+        skips, middle = network(
+            latents.to(models.dtype),
+            timestep,
+            encoder_hidden_states=text.hidden,
+            controlnet_cond=picture.to(models.dtype),
+            conditioning_scale=scale,
+            added_cond_kwargs=_added(models, latents, text, size),
+            return_dict=False,
+        )
+        if found is not None:
+            skips = [a + b for a, b in zip(found.skips, skips)]
+            middle = found.middle + middle
+        found = Residuals(tuple(skips), middle)
+    return found
+
+
 def predict(
     models: Models,
     latents: torch.Tensor,
     timestep: torch.Tensor | int,
     text: TextEmbedding,
-    controls: Controls | None = None,
+    controls: Controls | Residuals | None = None,
     *,
     size: tuple[int, int] | None = None,
 ) -> torch.Tensor:
@@ -53,47 +126,33 @@ def predict(
         latents: (B, C, h, w), z_t.
         timestep: one for all rows, or (B,).
         text: of the same batch.
-        controls: of the same batch, or None.
+        controls: of the same batch, or what `control` said of these latents, or None.
         size: height and width in pixels that the base is told; that of the latents if absent.
 
     Returns:
         (B, C, h, w): ε, or v where the base predicts velocity.
     """
-    batch, _, height, width = latents.shape
-    size = size or (height * models.factor, width * models.factor)
-    added = {"text_embeds": text.pooled, "time_ids": models.time_ids(batch, *size)}
-    latents = latents.to(models.dtype)
-    down: list[torch.Tensor] | None = None
-    middle: torch.Tensor | None = None
-    if controls is not None:
-        with torch.no_grad():
-            for network, picture, scale in (
-                (models.controlnet_canny, controls.canny, controls.canny_scale),
-                (models.controlnet_tile, controls.tile, controls.tile_scale),
-            ):
-                if scale == 0.0:
-                    continue
-                skips, bottom = network(
-                    latents,
-                    timestep,
-                    encoder_hidden_states=text.hidden,
-                    controlnet_cond=picture.to(models.dtype),
-                    conditioning_scale=scale,
-                    added_cond_kwargs=added,
-                    return_dict=False,
-                )
-                down = list(skips) if down is None else [a + b for a, b in zip(down, skips)]
-                middle = bottom if middle is None else middle + bottom
+    said = controls
+    if isinstance(said, Controls):
+        said = control(models, latents, timestep, text, said, size=size)
     output: torch.Tensor = models.unet(
-        latents,
+        latents.to(models.dtype),
         timestep,
         encoder_hidden_states=text.hidden,
-        added_cond_kwargs=added,
-        down_block_additional_residuals=None if down is None else tuple(down),
-        mid_block_additional_residual=middle,
+        added_cond_kwargs=_added(models, latents, text, size),
+        down_block_additional_residuals=None if said is None else said.skips,
+        mid_block_additional_residual=None if said is None else said.middle,
         return_dict=False,
     )[0]
     return output
+
+
+def _added(
+    models: Models, latents: torch.Tensor, text: TextEmbedding, size: tuple[int, int] | None
+) -> dict[str, torch.Tensor]:
+    batch, _, height, width = latents.shape
+    size = size or (height * models.factor, width * models.factor)
+    return {"text_embeds": text.pooled, "time_ids": models.time_ids(batch, *size)}
 
 
 def add_noise(
@@ -101,8 +160,7 @@ def add_noise(
 ) -> torch.Tensor:
     """z_t = √ᾱ_t z_0 + √(1-ᾱ_t) ε, computed in float32."""
     alpha = _alpha(models, timestep)
-    noisy = alpha.sqrt() * latents.float() + (1.0 - alpha).sqrt() * noise.float()
-    return noisy.to(models.dtype)
+    return alpha.sqrt() * latents.float() + (1.0 - alpha).sqrt() * noise.float()
 
 
 def noise_target(
@@ -144,7 +202,7 @@ def ddim_step(
     """
     a, b = _alpha(models, here), _alpha(models, there)
     clean = (latents.float() - (1.0 - a).sqrt() * noise.float()) / a.sqrt()
-    return (b.sqrt() * clean + (1.0 - b).sqrt() * noise.float()).to(models.dtype)
+    return b.sqrt() * clean + (1.0 - b).sqrt() * noise.float()
 
 
 def _alpha(models: Models, timestep: torch.Tensor | int) -> torch.Tensor:

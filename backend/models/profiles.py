@@ -208,6 +208,7 @@ class InferenceSettings:
     preview_inverted: bool = _setting(
         False, "noise the preview by DDIM inversion instead of at random, so that its thread stays"
     )
+    batch: int = _setting(0, "windows a pass takes at a time; 0: as many as suit the device")
     routing: bool = _setting(
         False, "route prompts as in training: the embroidery prompt to the style blocks only"
     )
@@ -226,7 +227,9 @@ class Profile:
         default=None, metadata={"help": "where the weights are on the hub"}
     )
     window: int = _setting(1024, "side of the square the UNet was trained on, pixels")
-    cpu_dtype: str = _setting("float32", "arithmetic on a CPU")
+    cpu_dtype: str = _setting(
+        "float32", "arithmetic on a CPU; in place of a bfloat16 that it has not, float32"
+    )
     gpu_dtype: str = _setting("bfloat16", "arithmetic on a GPU")
     memory_gib: float = _setting(12.0, "memory that training needs, GiB")
     subject: str = _setting("motif", "subject of the prompts if the user names none")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backend.imaging import edges
 from backend.models.loading import Models
-from backend.models.prediction import Controls
+from backend.models.prediction import Controls, hints
 from backend.models.profiles import KindSettings
 from backend.restyle.denoise import Spots
 from backend.restyle.windows import Grid
@@ -25,6 +25,7 @@ class Conditions:
         inference = models.profile.inference
         self._models, self._kind, self._side = models, kind, grid.window * models.factor
         self._off = kind.canny_scale == 0.0 and kind.tile_scale == 0.0
+        self._seen: dict[Spots, Controls | None] = {}
         # Eight bits are plenty, and large images stay small.
         self._canny = edges.canny(rgb, inference.canny_low, inference.canny_high).astype(np.uint8)
         self._tile = np.empty(rgb.shape, dtype=np.uint8)
@@ -37,6 +38,14 @@ class Conditions:
     def __call__(self, spots: Spots) -> Controls | None:
         if self._off:
             return None
+        if self._models.device.type != "cpu":
+            # There a look at the pictures costs next to nothing, and memory is dear.
+            return self._pictures(spots)
+        if spots not in self._seen:
+            self._seen[spots] = hints(self._models, self._pictures(spots))
+        return self._seen[spots]
+
+    def _pictures(self, spots: Spots) -> Controls:
         factor, side = self._models.factor, self._side
         cuts = [
             np.s_[t * factor : t * factor + side, x * factor : x * factor + side] for t, x in spots

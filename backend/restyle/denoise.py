@@ -16,7 +16,7 @@ from backend.restyle.windows import Blend, Grid
 
 __all__ = ["Spots", "Words", "batch_size", "denoise", "invert", "make_scheduler"]
 
-Spots = Sequence[tuple[int, int]]
+Spots = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def make_scheduler(models: Models, steps: int) -> DDIMScheduler:
 
 def batch_size(models: Models) -> int:
     """Windows a UNet call takes at a time."""
+    if models.profile.inference.batch:
+        return models.profile.inference.batch
     if models.device.type == "cpu":
         return 4
     return 8 if models.profile.window <= 512 else 2
@@ -146,7 +148,7 @@ def invert(
     for there in reversed(timesteps):
         output = yield from _predict_plane(models, latents, grid, there, words, 1.0, controls)
         noise = noise_of(models, latents, output, there)
-        latents, here = ddim_step(models, latents, noise, here, there).float(), there
+        latents, here = ddim_step(models, latents, noise, here, there), there
     return latents
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionM
 
 from backend.errors import ProfileError
 from backend.models import loading, profiles
-from backend.models.loading import Models
+from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import (
     Controls,
     add_noise,
+    control,
     ddim_step,
+    hints,
     noise_of,
     noise_target,
     predict,
@@ -65,6 +68,19 @@ def test_fingerprint_follows_the_weights_only(tiny_model: Path, tiny_models: Mod
     assert again.fingerprint() != before
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_a_cpu_computes_in_bfloat16_only_where_it_can(
+    tiny_model: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(loading, "_cpu_has_bfloat16", lambda: native)
+    profile = replace(tiny_models.profile, cpu_dtype="bfloat16")
+    models = loading.load(profile, base=str(tiny_model), device="cpu")
+    assert models.dtype == (torch.bfloat16 if native else torch.float32)
+    # A style must be found to fit its base whatever arithmetic it was trained in.
+    assert models.fingerprint() == tiny_models.fingerprint()
+    assert models.encode_image(torch.rand(1, 3, 64, 64)).dtype == torch.float32
+
+
 def test_controls_change_the_prediction_by_their_scale(tiny_models: Models) -> None:
     text = tiny_models.encode_prompts(["a motif"])
     latents, picture = _noise(1, 4, 8, 8), torch.rand(1, 3, 64, 64)
@@ -73,9 +89,30 @@ def test_controls_change_the_prediction_by_their_scale(tiny_models: Models) -> N
             parameter.data += 0.01
     plain = predict(tiny_models, latents, 300, text)
     none = predict(tiny_models, latents, 300, text, Controls(picture, picture, 0.0, 0.0))
-    both = predict(tiny_models, latents, 300, text, Controls(picture, picture, 0.5, 0.5))
+    controls = Controls(picture, picture, 0.5, 0.5)
+    both = predict(tiny_models, latents, 300, text, controls)
     assert torch.equal(plain, none)
     assert not torch.allclose(plain, both)
+
+
+def test_what_the_controlnets_said_can_be_used_again(tiny_models: Models) -> None:
+    text = tiny_models.encode_prompts(["a motif", "a heart"])
+    latents, picture = _noise(2, 4, 8, 8), torch.rand(2, 3, 64, 64)
+    controls = Controls(picture, 1.0 - picture, 0.5, 0.7)
+    wanted = predict(tiny_models, latents, 300, text, controls)
+    seen = hints(tiny_models, controls)
+    assert seen is not None
+    assert seen.canny.shape[2:] == latents.shape[2:]
+    assert torch.equal(predict(tiny_models, latents, 300, text, seen), wanted)
+    said = control(tiny_models, latents, 300, text, seen)
+    assert said is not None
+    assert torch.equal(predict(tiny_models, latents, 300, text, said), wanted)
+    twice = TextEmbedding(text.hidden.repeat(2, 1, 1), text.pooled.repeat(2, 1))
+    both = predict(tiny_models, latents.repeat(2, 1, 1, 1), 300, twice, said.repeat(2))
+    torch.testing.assert_close(both, wanted.repeat(2, 1, 1, 1))
+    none = Controls(picture, picture, 0.0, 0.0)
+    assert control(tiny_models, latents, 300, text, none) is None
+    assert hints(tiny_models, none) == none
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
