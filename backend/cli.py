@@ -217,10 +217,11 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("work", "train"),
+        choices=("work", "train", "restyle"),
         default="work",
         help="work: each kind of job (the default); train: the training stages beside a plain "
-        "transcription of the reference procedure",
+        "transcription of the reference procedure; restyle: beside the same done plainly, "
+        "window by window in float32",
     )
     parser.add_argument("--profile", default="starter", help="base model (default: starter)")
     parser.add_argument("--base", help="hub id or folder in place of the profile's base model")
@@ -233,13 +234,17 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         help="sides of the images to embroider, pixels (default: 256 512 1024)",
     )
     parser.add_argument(
-        "--steps", type=int, default=10, metavar="N", help="training steps to time (default: 10)"
+        "--steps",
+        type=int,
+        metavar="N",
+        help="training steps to time (default: 10); with restyle, how often (default: 2)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _bench(options: argparse.Namespace) -> int:
-    base, steps = options.base, max(1, options.steps)
+    base, usual = options.base, 2 if options.what == "restyle" else 10
+    steps = usual if options.steps is None else max(1, options.steps)
     if options.what == "train":
         # The profiler that watches memory talks on standard error.
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -249,6 +254,13 @@ def _bench(options: argparse.Namespace) -> int:
         found = watched(bench_training(options.profile, steps, base))
         print(json.dumps(found.to_dict(), indent=2) if options.json else found.to_text())
         return EXIT_OK if found.agrees else EXIT_FAILED
+    if options.what == "restyle":
+        from backend.evaluation import bench_restyling
+
+        made = watched(bench_restyling.bench_restyling(options.profile, options.sizes, steps, base))
+        pairs = [dataclasses.asdict(each) for each in made]
+        print(json.dumps(pairs, indent=2) if options.json else bench_restyling.to_text(made))
+        return EXIT_OK if all(each.same for each in made) else EXIT_FAILED
     from backend.evaluation.bench import bench, to_text
 
     timings = watched(bench(options.profile, options.sizes, steps, base))

@@ -16,7 +16,7 @@ from backend.engine import Engine
 from backend.imaging.files import write_png
 from backend.jobs import Job, PreviewJob, Progress, RestyleJob, TrainJob
 
-__all__ = ["Timing", "bench", "to_text"]
+__all__ = ["Timing", "artwork", "bench", "to_text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def bench(
         )
         timings.append(Timing(work="loading", unit="the models", seconds=seconds["loading"]))
         for size in sizes:
-            write_png(folder / "art.png", _artwork(size))
+            write_png(folder / "art.png", artwork(size))
             art, out = str(folder / "art.png"), str(folder / "out.png")
             jobs: tuple[Job, ...] = (
                 PreviewJob(reference=train.reference, input=art, out=out),
@@ -94,7 +94,7 @@ def _reference(side: int = 384) -> NDArray[np.float32]:
     return np.where(inside[..., None], colour, cloth).astype(np.float32)
 
 
-def _artwork(side: int) -> NDArray[np.float32]:
+def artwork(side: int) -> NDArray[np.float32]:
     """A blue ring on white, (side, side, 3)."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     radius = np.hypot(x - side / 2, y - side / 2) / side

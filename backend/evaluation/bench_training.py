@@ -6,7 +6,6 @@ take turns within one run, so that a busy machine slows both alike.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import platform
 import statistics
@@ -30,7 +29,16 @@ from backend.models.loading import Models, load
 from backend.models.profiles import PAPER_BLOCKS, TrainingSettings
 from backend.progress import Meter, Stage
 
-__all__ = ["Comparison", "Side", "bench_training", "compare", "paper_settings", "tolerance"]
+__all__ = [
+    "Comparison",
+    "Side",
+    "bench_training",
+    "compare",
+    "device_name",
+    "drawn_pair",
+    "paper_settings",
+    "tolerance",
+]
 
 STAGES = ("stage one", "stage two")
 _SUBJECTS = ("heart", "flower")
@@ -186,24 +194,28 @@ def bench_training(
     """`compare` on a profile's own models."""
     yield Progress(stage="loading", step=0, steps=1)
     models = load(profile_name, base=base)
+    plain = load(replace(models.profile, cpu_dtype="float32"), base=base)
     yield Progress(stage="loading", step=1, steps=1)
-    comparison = yield from compare(models, steps, paper_settings(models))
+    comparison = yield from compare(models, plain, steps, paper_settings(models))
     return comparison
 
 
 def compare(
-    models: Models, steps: int, settings: TrainingSettings, *, seed: int = 42
+    models: Models, plain: Models, steps: int, settings: TrainingSettings, *, seed: int = 42
 ) -> Generator[Progress, None, Comparison]:
-    """Train both ways, in turns.
+    """Train both ways, in turns, ours on `models`, the reference on `plain`, loaded by itself.
 
+    Both start from a LoRA that says something already: the contrastive loss compares directions,
+    and those of a fresh LoRA are mere rounding.
     Each stage takes two steps more than the `steps` that are timed: a first one to warm up, and a
     last one whose memory is watched, which takes time of its own.
     """
     models = replace(models, profile=replace(models.profile, training=settings))
-    plain = replace(models, unet=copy.deepcopy(models.unet))
+    torch.nn.utils.convert_conv2d_weight_memory_format(plain.unet, torch.contiguous_format)
+    torch.nn.utils.convert_conv2d_weight_memory_format(plain.vae, torch.contiguous_format)
     adapter = Adapter(models, PAPER_BLOCKS, rank=settings.rank, seed=seed)
     try:
-        start = adapter.state()
+        start = _shaken(adapter, seed)
         sides = {"reference": Side(), "ours": Side()}
         reference, theirs = _reference(plain, models, settings, start, seed)
         ours, own = _ours(models, adapter, settings, seed)
@@ -225,12 +237,25 @@ def compare(
         sides["ours"].held = _held(models, own)
     finally:
         adapter.remove()
-    device = (
-        torch.cuda.get_device_name()
-        if models.device.type == "cuda"
-        else f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads"
-    )
+    device = device_name(models.device)
     return Comparison(sides["reference"], sides["ours"], settings, device, models.dtype)
+
+
+def device_name(device: torch.device) -> str:
+    """For the head of a table."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _shaken(adapter: Adapter, seed: int) -> dict[str, torch.Tensor]:
+    """The adapter's weights once its second factors are not zero any more."""
+    state, generator = adapter.state(), torch.Generator().manual_seed(seed)
+    for name, value in state.items():
+        if name.endswith("lora_B.weight"):
+            state[name] = 0.02 * torch.randn(value.shape, generator=generator)
+    adapter.restore(state)
+    return state
 
 
 def _reference(
@@ -241,7 +266,7 @@ def _reference(
     seed: int,
 ) -> tuple[Step, torch.optim.Optimizer]:
     training = PlainTraining(plain, PAPER_BLOCKS, settings, start)
-    first, second = (_shown(models, subject, seed) for subject in _SUBJECTS)
+    first, second = (_shown(plain, subject, seed) for subject in _SUBJECTS)
     encoded = _encoded(models, _SUBJECTS[0], seed)
 
     def step(stage: str, number: int) -> dict[str, float]:
@@ -275,13 +300,13 @@ def _ours(
 
 
 def _shown(models: Models, subject: str, seed: int) -> Shown:
-    made = _pair(models, subject, seed)
+    made = drawn_pair(models, subject, seed)
     pictures = to_tensor(made.design), to_tensor(made.embroidery)
     return Shown(*pictures, *models.profile.prompts(subject))
 
 
 def _encoded(models: Models, subject: str, seed: int) -> EncodedPair:
-    made = _pair(models, subject, seed)
+    made = drawn_pair(models, subject, seed)
     design, embroidery = (
         models.encode_image(to_tensor(picture)) for picture in (made.design, made.embroidery)
     )
@@ -290,7 +315,7 @@ def _encoded(models: Models, subject: str, seed: int) -> EncodedPair:
     return EncodedPair(design, embroidery, weight, text[:1], text[1:], None)
 
 
-def _pair(models: Models, subject: str, seed: int) -> Pair:
+def drawn_pair(models: Models, subject: str, seed: int) -> Pair:
     """A drawn motif and the same under slanted thread."""
     side = models.profile.window
     design, mask = draw_motif(subject, side, np.random.default_rng(seed))

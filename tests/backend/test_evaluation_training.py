@@ -83,9 +83,13 @@ def test_a_step_has_the_papers_gradients(tiny_models: Models, stage: str) -> Non
         torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=0.0, atol=1e-2 * size)
 
 
+def _copy(models: Models) -> Models:
+    return replace(models, unet=copy.deepcopy(models.unet), vae=copy.deepcopy(models.vae))
+
+
 def _compare(models: Models, steps: int = 2) -> Comparison:
     settings = replace(paper_settings(models), rank=4, learning_rate=3e-3)
-    return collect(compare(models, steps, settings))[1]
+    return collect(compare(models, _copy(models), steps, settings))[1]
 
 
 def test_loss_curves_agree_with_the_plain_procedure(tiny_models: Models) -> None:
@@ -157,7 +161,7 @@ class _Changed:
 def test_the_command_prints_ratios(
     tiny_model: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(bench_training, "load", lambda name, base: tiny_models)
+    monkeypatch.setattr(bench_training, "load", lambda *_, base: _copy(tiny_models))
     arguments = ["bench", "train", "--base", str(tiny_model), "--steps", "1"]
     assert cli.main(arguments) == 0
     text = capsys.readouterr().out
