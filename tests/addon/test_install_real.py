@@ -71,7 +71,7 @@ def press(folder: Path, access: str, **variables: str) -> dict[str, Any]:
 
 def test_pressing_install_ends_with_a_backend_that_starts(tmp_path: Path) -> None:
     found = press(tmp_path, "online")
-    assert found["said"] == ["The backend is installed.", ""]
+    assert found["said"][0].startswith("The backend is installed.")
     assert found["phase"] == "ready"
     shares = [share for share, _ in found["shown"]]
     assert shares == sorted(shares)
