@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,11 +27,12 @@ from backend.errors import StitchworkError
 from backend.starter.architecture import CONTROLNETS, Components
 from backend.starter.autoencoder import autoencoder_loss
 from backend.starter.data import TRIGGER, make_corpus, stream
-from backend.starter.designs import load_icons
+from backend.starter.designs import icon_design, is_held_out, load_icons
 from backend.starter.diffusion import TEXTURES, TRAINED, diffusion_loss
 from backend.starter.latents import LatentCorpus, make_latents
 from backend.starter.runs import Run
-from backend.starter.samples import redraw, sheet, survey
+from backend.starter.samples import recognised, redraw, sheet, survey
+from backend.starter.stitches.book import BOOK
 from backend.starter.training import Budget, Report, fit
 
 __all__ = ["main"]
@@ -151,10 +153,18 @@ def _samples(run: Run, options: argparse.Namespace) -> None:
     for sample in unseen:
         flat = sample.flat.astype("float32") / 255
         subject = sample.flat_caption.removesuffix(", flat design")
-        families = ("satin", "knit", "bead", "terry")
+        families = ("satin", "tatami", "stem", "couching", "knit", "bead", "terry")
         words = [subject, *(f"{subject}, {name} embroidery" for name in families)]
         rows.append([flat, *redraw(parts, flat, [*words, f"{subject} {TRIGGER}"])])
     sheet(rows, options.out)
+    rng = np.random.default_rng(options.seed)
+    right = []
+    for icon in [icon for icon in icons if is_held_out(icon.name)][:: 400 // options.count]:
+        design = icon_design(icon, 256, rng)
+        words = [f"{design.subject}, {name} embroidery" for name in BOOK]
+        found = recognised(dict(zip(BOOK, redraw(parts, design.flat, words))), design)
+        right += [asked == nearest for asked, nearest in found.items()]
+    print(f"textiles recognised by their names: {sum(right)} of {len(right)}")
     for name, decibels in survey(parts, unseen).items():
         print(f"autoencoder, {name}: {decibels:.1f} dB")
     print(f"{options.out}: design, {', '.join(['no textile', *families, TRIGGER])}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from backend.starter.designs import Design
+from backend.starter.samples import recognised
 from backend.starter.stitches import HELD_OUT, TRAINING, book_look, render
 from backend.starter.stitches.book import BOOK, CELL
 from backend.starter.stitches.canvas import Grid, lay_out
@@ -53,3 +55,16 @@ def test_by_the_book_the_light_is_always_the_same() -> None:
     pictures = [render(design, art, look).mean(-1) for look in looks]
     assert looks[0].azimuth == looks[1].azimuth
     assert _alike(pictures[0], pictures[1]) > 0.85
+
+
+def test_true_pictures_are_recognised_and_flat_ones_are_all_alike() -> None:
+    flat = np.full((128, 128, 3), (0.7, 0.4, 0.3), np.float32)
+    design = Design(flat, np.ones((128, 128), bool), "a square", "square")
+    true = {
+        name: render(flat, design.art, book_look(name, np.random.default_rng(9))) for name in BOOK
+    }
+    found = recognised(true, design)
+    for family in BOOK:
+        assert family in _STRAYING or found[family] == family
+    grain = np.clip(flat + np.random.default_rng(1).normal(0, 0.1, (128, 128, 1)), 0, 1)
+    assert len(set(recognised(dict.fromkeys(BOOK, grain.astype(np.float32)), design).values())) == 1
