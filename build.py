@@ -6,6 +6,7 @@
     python build.py test [pytest arguments]   ruff, mypy and all tests
     python build.py package                   the extension and a static repository of it
     python build.py bench [bench arguments]   timings of training and restyling
+    python build.py stress [--moments N]      kill the service at N random moments (default 200)
 
 Needs the standard library only.
 """
@@ -230,6 +231,23 @@ def bench(arguments: list[str]) -> None:
     run(backend_python(), "-m", "backend", "bench", *arguments)
 
 
+def stress(arguments: list[str]) -> None:
+    """The service killed at random moments: around an engine that pretends, then the real one."""
+    python = backend_python()
+    codes = []
+    for engine in ("stand-in", "real"):
+        say(f"killing the service at random moments ({engine} engine)")
+        codes.append(
+            run(
+                python, "tests/backend/crashing.py", "--engine", engine, *arguments,
+                check=False, variables={"PYTHONPATH": str(ROOT)},
+            )
+        )  # fmt: skip
+    if any(codes):
+        fail("jobs were lost, doubled or wrongly done; see above.")
+    say("nothing was lost or doubled, and nothing done in part")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="build.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -242,8 +260,9 @@ def main() -> None:
     commands.add_parser("test", help="ruff, mypy and all tests; further arguments go to pytest")
     commands.add_parser("package", help="extension zip and static extension repository")
     commands.add_parser("bench", help="timings; further arguments go to the benchmark")
+    commands.add_parser("stress", help="kill the service at random moments; takes an hour")
     options, rest = parser.parse_known_args()
-    if rest and options.command not in ("test", "bench"):
+    if rest and options.command not in ("test", "bench", "stress"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     match options.command:
         case "setup":
@@ -256,6 +275,8 @@ def main() -> None:
             package()
         case "bench":
             bench(rest)
+        case "stress":
+            stress(rest)
 
 
 if __name__ == "__main__":

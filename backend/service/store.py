@@ -137,10 +137,13 @@ class JobStore:
     def artefacts(self, id: str) -> list[Artefact]:
         """The files of a job that is done."""
         query = (
-            "SELECT role, path, size, sha256 FROM artefacts "
+            "SELECT role, CAST(path AS BLOB), size, sha256 FROM artefacts "
             "WHERE job = (SELECT seq FROM jobs WHERE id = ?) ORDER BY path"
         )
-        return [Artefact(*row) for row in self._database.rows(query, id)]
+        return [
+            Artefact(role, path.decode("utf-8", "surrogatepass"), size, sha256)
+            for role, path, size, sha256 in self._database.rows(query, id)
+        ]
 
     def events(self, id: str, since: int) -> list[Event]:
         """What happened to a job after its event number `since`."""
@@ -251,12 +254,14 @@ class JobStore:
         with self._database.writing():
             self._database.execute(
                 "UPDATE jobs SET state = ?, result = ?, error = ?, remedy = ? WHERE id = ?",
-                *(state, text, error, remedy, id),
+                *(state, text, _plain(error), _plain(remedy), id),
             )
             for each in artefacts:
                 self._database.execute(
                     "INSERT INTO artefacts SELECT seq, ?, ?, ?, ? FROM jobs WHERE id = ?",
-                    *(each.role, each.path, each.size, each.sha256, id),
+                    # File names may hold what is no text.
+                    *(each.role, each.path.encode("utf-8", "surrogatepass")),
+                    *(each.size, each.sha256, id),
                 )
             self._note(id, state)
         if state.final:
@@ -303,3 +308,8 @@ class JobStore:
 
 def _progress(text: str) -> Progress:
     return Progress(**json.loads(text))
+
+
+def _plain(text: str) -> str:
+    """With what is no text, such as half a surrogate pair of a file's name, written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -10,7 +10,7 @@ import pytest
 from backend.errors import InputError, ResourceError
 from backend.jobs import JOB_TYPES, JobState, PreviewJob, Progress, Result, TrainJob
 from backend.service import store as store_module
-from backend.service.artefacts import measure
+from backend.service.artefacts import Artefact, measure
 from backend.service.database import SCHEMA_VERSION, Database, StoreError
 from backend.service.receipts import Receipt
 from backend.service.records import Records
@@ -154,6 +154,22 @@ def test_who_asks_again_after_a_crash_gets_the_job_that_waits(path: Path) -> Non
     assert store.unfinished(8) == [before.id]
     # Whoever asks once more wants it once more.
     assert store.add(JOB, owner=8).id != before.id
+
+
+def test_names_that_are_no_text_are_kept(path: Path) -> None:
+    store = reopened(path)
+    done, failed = store.add(JOB), store.add(JOB)
+    for id in (done.id, failed.id):
+        store.start(id)
+        store.progress(id, Progress(stage="s", step=0, steps=1, message="\ud800"))
+    artefact = Artefact("image", "/tmp/\udcff.png", 1, "00")
+    store.done(done.id, Result(outputs={"image": artefact.path}), [artefact])
+    store.failed(failed.id, "/tmp/\udcff.png: no.", "\ud800")
+    again = reopened(path)
+    assert again.artefacts(done.id) == [artefact]
+    assert again.status(done.id).result == Result(outputs={"image": artefact.path})
+    assert again.status(failed.id).error == "/tmp/\\udcff.png: no."
+    assert again.problems() == []
 
 
 def test_a_newer_versions_table_is_left_alone(path: Path) -> None:
