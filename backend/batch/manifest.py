@@ -20,6 +20,7 @@ from typing import Any
 from backend.errors import InputError, StyleError
 from backend.imaging.files import picture_size
 from backend.jobs import Job, JobError, RestyleJob, TrainJob
+from backend.models import profiles
 from backend.styles import is_style, read_description
 
 __all__ = ["COLUMNS", "Row", "read_manifest"]
@@ -49,12 +50,14 @@ class Row:
         restyle: fields of its RestyleJob but style and out; paths are absolute.
         style: folder of a trained style; None where one is to be trained.
         train: fields of the TrainJob but out; None where a style is given.
+        profile: of the style.
     """
 
     label: str
     restyle: dict[str, Any]
     style: str | None
     train: dict[str, Any] | None
+    profile: str
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -204,7 +207,20 @@ def _row(label: str, cells: Mapping[str, Any], folder: Path, wrong: list[str]) -
     if wrong:
         return None
     style = cells.get("style")
-    return Row(label=label, restyle=restyle, style=style, train=None if style else train)
+    if style is not None:
+        profile = read_description(style)["profile"]
+    else:
+        profile = train.get("profile", "starter")
+    if profile not in profiles.names():
+        wrong.append(f"profile: {profile!r} is none of {', '.join(profiles.names())}.")
+        return None
+    return Row(
+        label=label,
+        restyle=restyle,
+        style=style,
+        train=None if style else train,
+        profile=profile,
+    )
 
 
 def _path(name: str, value: Any, folder: Path, wrong: list[str]) -> Any:

@@ -19,11 +19,13 @@ from typing import Any
 
 import backend
 from backend.errors import InputError, ResourceError
+from backend.models import profiles
 from backend.styles import WEIGHTS, read_description
 
-__all__ = ["Results", "digest", "file_hash", "style_hash"]
+__all__ = ["Results", "digest", "file_hash", "hashed", "model_hash", "style_hash"]
 
 SCHEMA = 1
+_SAMPLE = 2**20
 _JSON, _CSV = "results.json", "results.csv"
 _COLUMNS = ("row", "input", "style", "state", "picture", "seconds", "error")
 # Of a style's description, what tells of its making but not of what it does.
@@ -43,6 +45,25 @@ def file_hash(path: str | Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+def model_hash(base: str | None, profile: str) -> str:
+    """Of a base model's weights; of its name if it does not lie in a folder.
+
+    Samples both ends of every file, so that a large model takes no longer than a small one.
+    """
+    folder = Path(base) if base is not None else profiles.get(profile).folder
+    if folder is None or not folder.is_dir():
+        return digest([base, profile])
+    sampled = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        size = path.stat().st_size
+        sampled.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        with path.open("rb") as stream:
+            sampled.update(stream.read(_SAMPLE))
+            stream.seek(max(0, size - _SAMPLE))
+            sampled.update(stream.read())
+    return sampled.hexdigest()
 
 
 def style_hash(folder: str | Path) -> str:
@@ -146,8 +167,9 @@ class Results:
 
 
 def hashed(fields: Mapping[str, Any], paths: set[str], of: Callable[[str], str]) -> dict[str, Any]:
-    """A job's fields with the hashes of files in place of their paths."""
-    return {name: of(value) if name in paths else value for name, value in fields.items()}
+    """A job's fields with the hashes of files for their paths; `model_hash` stands for the base."""
+    kept = {name: value for name, value in fields.items() if name != "base"}
+    return {name: of(value) if name in paths else value for name, value in kept.items()}
 
 
 def _write(path: Path, text: str) -> None:

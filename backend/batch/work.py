@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.batch.manifest import Row, read_manifest
-from backend.batch.results import Results, digest, file_hash, hashed, style_hash
+from backend.batch.results import Results, digest, file_hash, hashed, model_hash, style_hash
 from backend.checks import remove_leftovers
 from backend.errors import StitchworkError
 from backend.jobs import Job, Progress, RestyleJob, Result, TrainJob
@@ -94,16 +94,17 @@ def run_batch(
 
 def _grouped(rows: list[Row], results: Results) -> Generator[Progress, None, list[_Group]]:
     """The rows by style, in the manifest's order, without what is there already."""
-    hash_of, hash_of_style = cache(file_hash), cache(style_hash)
+    hash_of, hash_of_style, hash_of_model = cache(file_hash), cache(style_hash), cache(model_hash)
     groups: dict[str, _Group] = {}
     for number, row in enumerate(rows):
         yield Progress(stage="reading the inputs", step=number, steps=len(rows))
+        model = hash_of_model(row.restyle.get("base"), row.profile)
         if row.style is not None:
             key = hash_of_style(row.style)
         else:
-            key = digest({"train": hashed(row.train or {}, _FILES, hash_of)})
+            key = digest({"model": model, "train": hashed(row.train or {}, _FILES, hash_of)})
         group = groups.setdefault(key, _Group(key, row.style, row.train))
-        asked = {"style": key, **hashed(row.restyle, _FILES, hash_of)}
+        asked = {"model": model, "style": key, **hashed(row.restyle, _FILES, hash_of)}
         picture = digest({"restyle": asked})
         record = {
             "row": row.label,

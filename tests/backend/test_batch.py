@@ -190,6 +190,7 @@ def test_tables_that_cannot_be_meant_are_refused(folder: Path, text: str, messag
         ([{"input": ["bird.png"], "style": "satin"}], "input: .* is no path"),
         ([{"input": "bird.png", "style": "satin", "seed": True}], "seed: True is not of type"),
         ([{"input": "bird.png", "style": "satin", "out": "x.png"}], "no column 'out'"),
+        ([{"input": "bird.png", "reference": "photo.png", "profile": "big"}], "profile: 'big'"),
     ],
 )
 def test_json_that_cannot_be_meant_is_refused(folder: Path, data: Any, message: str) -> None:
@@ -262,6 +263,22 @@ def test_what_is_missing_or_changed_is_done_again_and_no_more(folder: Path) -> N
     style("satin", seed=9).save(folder / "satin")
     do(table(folder, *rows), out, engine)
     assert engine.kinds() == ["restyle"]
+
+
+def test_another_base_model_makes_everything_anew(folder: Path) -> None:
+    weights = folder / "model" / "unet" / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"first")
+    rows = ("input,style,reference,base", "bird.png,,photo.png,model", "bird.png,satin,,model")
+    engine, out = Engine(), folder / "out"
+    do(table(folder, *rows), out, engine)
+    assert len(engine.kinds()) == 3
+    weights.write_bytes(b"other")
+    do(table(folder, *rows), out, engine)
+    assert engine.kinds() == ["train", "restyle", "restyle"]
+    (folder / "model").rename(folder / "moved")
+    do(table(folder, *(each.replace(",model", ",moved") for each in rows)), out, engine)
+    assert engine.kinds() == []
 
 
 def test_where_files_lie_and_what_they_are_called_does_not_count(folder: Path) -> None:
