@@ -27,6 +27,7 @@ from .garment.errors import GarmentError
 from .link import polling
 from .link.client import LinkError
 from .link.terminal import Terminal
+from .wording import at_command_line
 
 __all__ = ["parser", "run"]
 
@@ -153,7 +154,7 @@ def run(arguments: Sequence[str]) -> int:
         options = parser().parse_args(list(arguments))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
-    with _own_output() as stream:
+    with _own_output() as stream, at_command_line():
         return _carry_out(options, Terminal(stream, as_json=options.json))
 
 

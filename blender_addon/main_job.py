@@ -13,8 +13,9 @@ from typing import Any
 
 import bpy
 
-from .garment import apply, patches
+from .garment import apply, patches, report
 from .garment.errors import GarmentError
+from .garment.region import faces_rect, used_rect
 from .garment.render import View, render_garment
 from .link import polling
 from .link.client import LinkError
@@ -203,7 +204,8 @@ def _bake(options: argparse.Namespace, terminal: Terminal) -> None:
     for number, patch in enumerate(_patches(options, obj, terminal)):
         suffix = f"-{number + 1}" if number else ""
         baked = bake(obj, patch)
-        for note in baked.warnings:
+        limit = bpy.context.scene.stitchwork.max_side
+        for note in filter(None, (*baked.warnings, patches.caution(patch, limit))):
             terminal.say(f"warning: {note}")
         _copy(baked.image_path, out / f"bake{suffix}.png")
         _copy(baked.mask_path, out / f"mask{suffix}.png")
@@ -248,19 +250,28 @@ def _open(options: argparse.Namespace) -> bpy.types.Object:
 def _patches(options: argparse.Namespace, obj: bpy.types.Object, terminal: Terminal) -> list[Any]:
     """The patches to work on: the named one, those the file holds, or new ones."""
     garment = obj.stitchwork
+    if others := report.other_parts(obj):
+        terminal.say(others)
     if options.max_side is not None:
         bpy.context.scene.stitchwork.max_side = options.max_side
     if options.patch:
         chosen = [_named(obj, options.patch)]
     elif options.rect or options.region not in (None, "auto"):
-        rect = tuple(options.rect or (0.0, 0.0, 1.0, 1.0))
         region = (options.region or "auto").upper()
-        chosen = [patches.add_patch(obj, layer=options.uv_layer or "", rect=rect, chosen=region)]
+        patch = patches.add_patch(obj, layer=options.uv_layer or "", chosen=region)
+        if options.rect:
+            patch.rect = options.rect
+        elif region == "FACES":
+            patch.rect = faces_rect(obj, patch)
+        elif region == "ALL":
+            patch.rect = used_rect(obj, patch.uv_layer)
+        chosen = [patch]
     elif garment.patches:
         chosen = list(garment.patches)
     else:
         found = patches.patches_from_artwork(obj, options.uv_layer or "")
         chosen = [garment.patches[index] for index in found]
+        terminal.say(report.found_artwork(obj, chosen))
     for patch in chosen:
         if options.vertex_group:
             patch.vertex_group = options.vertex_group

@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 
 from . import thumbnails
+from .garment import patches
 from .link import polling
 from .link.folders import local_path, style_folders
 from .link.session import Phase, Task
@@ -180,6 +181,8 @@ class STITCHWORK_PT_patch(_Sidebar, bpy.types.Panel):
         if longest > limit:
             fitting = patch.exaggeration * longest / limit + 0.005
             wrapped(layout, context, f"Over {limit} px; exaggeration {fitting:.2f} fits.", "ERROR")
+        elif caution := patches.caution(patch, limit):
+            wrapped(layout, context, caution, "ERROR")
 
 
 class STITCHWORK_PT_patch_place(_Sidebar, bpy.types.Panel):
@@ -202,6 +205,7 @@ class STITCHWORK_PT_patch_place(_Sidebar, bpy.types.Panel):
         column = layout.column(align=True)
         for index, name in enumerate(("Left", "Bottom", "Right", "Top")):
             column.prop(patch, "rect", index=index, text=name)
+        layout.prop(context.scene.stitchwork, "max_side")
 
 
 class STITCHWORK_PT_reference(_Sidebar, bpy.types.Panel):

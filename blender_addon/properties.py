@@ -113,6 +113,12 @@ class PatchProperties(bpy.types.PropertyGroup):
     mm_per_uv: FloatVectorProperty(
         name="Millimetres per UV Unit", size=2, default=(0.0, 0.0), options={"HIDDEN"}
     )
+    shape_mm: FloatProperty(
+        name="Shape Width",
+        description="A quarter of the artwork lies in shapes narrower than this; 0: not measured",
+        default=0.0,
+        options={"HIDDEN"},
+    )
     relief: FloatProperty(
         name="Relief",
         description="How much the thread stands out in a render; 0 is flat",

@@ -12,6 +12,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..wording import do
 from . import bake, material, pixels, relief, uv
 from .errors import GarmentError
 from .raster import dilate
@@ -77,9 +78,7 @@ def _slots_in(obj: bpy.types.Object, layer: str, rect: uv.Rect) -> list[int]:
     obj.data.polygons.foreach_get("material_index", index)
     used = np.unique(index[shape.face[inside]].clip(0, max(0, len(obj.material_slots) - 1)))
     if not len(used):
-        raise GarmentError(
-            f"No face of '{obj.name}' lies in the patch's rectangle.", "Move the rectangle."
-        )
+        raise GarmentError(f"No face of '{obj.name}' lies in the patch's rectangle.", do("rect"))
     return [int(each) for each in used]
 
 

@@ -6,6 +6,7 @@ scene, selection, mode, render settings and data are never touched.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import pixels, region, uv
+from ..wording import do
+from . import detail, pixels, region, uv
 from .emission import base_colour_material
 from .errors import GarmentError
+from .raster import dilate
 
 __all__ = ["BakedPatch", "bake_colour", "bake_patch"]
 
@@ -27,6 +30,7 @@ _LAYER = "stitchwork bake"
 _LAYER_LIMIT = 8
 # One sample hits the pixel's centre exactly; several keep finer print from aliasing.
 _SAMPLES_FINE_PRINT = 4
+_MEASURED_SIDE = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,24 @@ def bake_patch(
     if not mask.any():
         raise GarmentError(
             f"The region of patch '{patch.name}' lies beside the UV islands.",
-            "Choose another region, or move the rectangle.",
+            do("everything", "rect"),
         )
+    patch.shape_mm = _shape_width(rgba, mask, patch.thread_px) / plan.px_per_mm
     stem = f"{_file_name(obj.name)}-{_file_name(patch.name)}-{patch_id(patch)}"
     image_path, mask_path = folder / f"{stem}-bake.png", folder / f"{stem}-mask.png"
     pixels.write_png(image_path, rgba)
     pixels.write_png(mask_path, mask.astype(np.uint8) * 255)
     patch.bake_path, patch.mask_path = str(image_path), str(mask_path)
     return BakedPatch(image_path, mask_path, (plan.width, plan.height), plan.px_per_mm, notes)
+
+
+def _shape_width(rgba: np.ndarray, mask: np.ndarray, thread_px: float) -> float:
+    """Width in pixels of the artwork's finer shapes."""
+    every = max(1, math.ceil(max(mask.shape) / _MEASURED_SIDE))
+    rgb, mask = rgba[::every, ::every, :3], mask[::every, ::every]
+    # A mask reaches half a thread onto the cloth around artwork.
+    inner = dilate(mask, -thread_px / every / 2)
+    return detail.shape_width(rgb, inner if inner.any() else mask) * every
 
 
 def patch_id(patch: Any) -> str:
@@ -205,7 +219,7 @@ def _set_up(scene: bpy.types.Scene) -> None:
     except TypeError as error:
         raise GarmentError(
             "Baking needs the Cycles engine.",
-            "Enable the add-on “Cycles Render Engine” in the preferences.",
+            do("cycles"),
         ) from error
     scene.cycles.device = "CPU"
     scene.cycles.use_adaptive_sampling = False

@@ -16,10 +16,11 @@ __all__ = ["Look", "build_group", "copy_material", "images", "insert", "remove",
 
 _SHOWN = "Shown"
 _HELPER = "Stitchwork"
-# Rayon and polyester thread: no metal, and a gloss that thousands of round threads spread out.
-_ROUGHNESS = 0.6
-_SPECULAR = 0.3
-_SHEEN = 0.15
+# Rayon and polyester thread: no metal; its gloss is spread out by its roundness, and colours stay.
+_ROUGHNESS = 0.55
+_SPECULAR = 0.2
+# Thread has no fuzz, which would turn dark colours grey.
+_SHEEN = 0.0
 # A fifth is left, since normal maps hold folds beside the weave.
 _WEAVE_HIDDEN = 0.8
 # Group sockets: name, type, and the value of thread (None: made from the picture).

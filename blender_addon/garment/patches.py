@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import bpy
 import numpy as np
 
+from ..wording import do
 from . import artwork, pieces, region, uv
 from .bake import bake_colour
 from .errors import GarmentError
@@ -17,11 +19,13 @@ __all__ = [
     "DEFAULT_THREAD_PX",
     "active_patch",
     "add_patch",
+    "caution",
     "density",
     "patches_from_artwork",
     "refresh_size",
     "refresh_thread",
     "remove_patch",
+    "size_cm",
     "size_text",
     "store_selected_faces",
 ]
@@ -35,10 +39,12 @@ _THINNEST = 0.014
 _PADDING = 0.015
 _SMALLEST = 0.06
 _MOST = 8
-_BY_HAND = (
-    "Select faces and press Add Patch from Selected Faces, or add a patch by hand and set its "
-    "region to Everything, a vertex group or a mask."
-)
+# A shape that holds fewer threads than this side by side loses its outline.
+_THREADS_IN_SHAPE = 3.0
+# Above this many times its real width nobody takes it for thread.
+_COARSE = 8.0
+_LEAST_EXAGGERATION, _LARGEST = 0.1, 8192
+_BY_HAND = ("faces", "everything", "group", "mask")
 
 
 def active_patch(obj: bpy.types.Object) -> Any:
@@ -49,9 +55,7 @@ def active_patch(obj: bpy.types.Object) -> Any:
     """
     garment = uv.require_mesh(obj).stitchwork
     if not garment.patches:
-        raise GarmentError(
-            f"'{obj.name}' has no patch.", "Press Find Artwork, or add a patch by hand."
-        )
+        raise GarmentError(f"'{obj.name}' has no patch.", do("find", "add"))
     return garment.patches[min(garment.active_patch, len(garment.patches) - 1)]
 
 
@@ -100,9 +104,7 @@ def remove_patch(obj: bpy.types.Object, index: int) -> None:
 def _selected(obj: bpy.types.Object) -> str:
     faces = region.selected_faces(obj.data)
     if not len(faces):
-        raise GarmentError(
-            f"No face of '{obj.name}' is selected.", "Select faces in Edit Mode first."
-        )
+        raise GarmentError(f"No face of '{obj.name}' is selected.", do("select"))
     return region.store_faces(faces)
 
 
@@ -138,7 +140,7 @@ def patches_from_artwork(obj: bpy.types.Object, layer: str = "") -> list[int]:
     thinnest = max(2.0, _THINNEST * size)
     boxes = pieces.boxes(single, islands, _GAP * size, thinnest, _SMALLEST * size)
     if not boxes:
-        raise GarmentError(_nothing(obj, islands, found), _BY_HAND)
+        raise GarmentError(_nothing(obj, islands, found), do(*_BY_HAND))
     margin = _PADDING * size
     first = len(obj.stitchwork.patches)
     for box in boxes[:_MOST]:
@@ -178,6 +180,8 @@ def refresh_size(patch: Any) -> None:
         patch.mm_per_uv = uv.measure(patch.id_data, patch.uv_layer, tuple(patch.rect))
     except GarmentError:
         patch.mm_per_uv = (0.0, 0.0)
+    # What was measured lay elsewhere.
+    patch.shape_mm = 0.0
 
 
 def refresh_thread(patch: Any) -> None:
@@ -200,12 +204,54 @@ def density(patch: Any) -> float:
     return float(patch.thread_px / (patch.thread_mm * patch.exaggeration))
 
 
+def caution(patch: Any, limit: int) -> str:
+    """What to say before work when the thread is too wide to look well; "" if it is not.
+
+    Args:
+        limit: largest image side in pixels that is allowed now.
+    """
+    if 0.0 in tuple(patch.mm_per_uv):
+        return ""
+    thread = patch.thread_mm * patch.exaggeration
+    if 0 < patch.shape_mm < thread * _THREADS_IN_SHAPE:
+        factor = min(_COARSE, patch.shape_mm / (_THREADS_IN_SHAPE * patch.thread_mm))
+        why = (
+            f"is too wide for the artwork of '{patch.name}': a quarter of it lies in shapes "
+            f"narrower than {patch.shape_mm:.1f} mm, which will dissolve"
+        )
+    elif patch.exaggeration > _COARSE:
+        factor = _COARSE
+        why = f"is {patch.exaggeration:.0f} times as wide as real and will look coarse"
+    else:
+        return ""
+    down = math.floor(factor * 100) / 100
+    px_per_mm = patch.thread_px / (patch.thread_mm * factor)
+    side = math.ceil(max(_size_mm(patch)) * px_per_mm)
+    ways = []
+    if down >= _LEAST_EXAGGERATION and side <= limit:
+        ways.append("exaggeration")
+    elif down >= _LEAST_EXAGGERATION and side <= _LARGEST:
+        ways.append("finer_drawing")
+    ways.append("part")
+    most = max(1, math.floor(limit / px_per_mm / 10))
+    remedy = do(*ways, factor=f"{down:.2f}", side=side, cm=most)
+    return f"Thread drawn {thread:.1f} mm wide {why}. {remedy}"
+
+
+def _size_mm(patch: Any) -> tuple[float, float]:
+    left, bottom, right, top = patch.rect
+    return patch.mm_per_uv[0] * (right - left), patch.mm_per_uv[1] * (top - bottom)
+
+
+def size_cm(patch: Any) -> str:
+    """The patch's real size, as measured last."""
+    width, height = _size_mm(patch)
+    return f"{width / 10:.1f} × {height / 10:.1f} cm"
+
+
 def size_text(patch: Any) -> str:
     """The patch's real size and its image's size, as measured last."""
     if 0.0 in tuple(patch.mm_per_uv):
         return "beside the UV islands"
-    left, bottom, right, top = patch.rect
-    width = patch.mm_per_uv[0] * (right - left)
-    height = patch.mm_per_uv[1] * (top - bottom)
-    across, up = round(width * density(patch)), round(height * density(patch))
-    return f"{width / 10:.1f} × {height / 10:.1f} cm, {across} × {up} px"
+    across, up = (round(side * density(patch)) for side in _size_mm(patch))
+    return f"{size_cm(patch)}, {across} × {up} px"

@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..wording import do
 from . import artwork, pixels, uv
 from .errors import GarmentError
 from .raster import dilate, fragments
@@ -21,11 +22,12 @@ __all__ = [
     "store_faces",
     "tile",
     "to_pixels",
+    "used_rect",
 ]
 
 SURVEY_SIDE = 1024
 _ROWS_AT_ONCE = 256
-_EVERYTHING = "Set the region to Everything, select faces, or paint a mask."
+_THIN = 1e-3
 
 
 def to_pixels(coordinates: np.ndarray, rect: uv.Rect, width: int, height: int) -> np.ndarray:
@@ -76,6 +78,15 @@ def faces_rect(obj: bpy.types.Object, patch: Any) -> uv.Rect:
     return (low[0] - margin, low[1] - margin, high[0] + margin, high[1] + margin)
 
 
+def used_rect(obj: bpy.types.Object, layer: str) -> uv.Rect:
+    """The rectangle around all that the object's UVs cover of the 0-1 square."""
+    flat = uv.layout(obj, layer).uv.reshape(-1, 2)
+    low, high = np.clip(flat.min(0), 0.0, 1.0), np.clip(flat.max(0), 0.0, 1.0)
+    if (high - low).min() < _THIN:
+        return (0.0, 0.0, 1.0, 1.0)
+    return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+
+
 def region_mask(
     obj: bpy.types.Object, patch: Any, rgb: np.ndarray, survey: np.ndarray | None
 ) -> np.ndarray:
@@ -106,7 +117,7 @@ def region_mask(
     if not mask.any():
         raise GarmentError(
             f"The region of patch '{patch.name}' holds no pixel of its rectangle.",
-            "Choose another region, or move the rectangle.",
+            do("everything", "rect"),
         )
     return mask
 
@@ -130,7 +141,7 @@ def _faces(
     if not len(faces):
         raise GarmentError(
             f"Patch '{patch.name}' has no faces.",
-            "Select faces in Edit Mode, then press Store Selected Faces.",
+            do("store_faces"),
         )
     chosen = np.isin(shape.face, faces)
     return _drawn(shape, patch, np.repeat(chosen[:, None], 3, 1), width, height)
@@ -141,9 +152,7 @@ def _group(
 ) -> np.ndarray:
     group = obj.vertex_groups.get(patch.vertex_group)
     if group is None:
-        raise GarmentError(
-            f"'{obj.name}' has no vertex group '{patch.vertex_group}'.", "Choose a vertex group."
-        )
+        raise GarmentError(f"'{obj.name}' has no vertex group '{patch.vertex_group}'.", do("group"))
     weights = np.zeros(len(obj.data.vertices))
     for vertex in obj.data.vertices:
         for each in vertex.groups:
@@ -154,7 +163,7 @@ def _group(
 
 def _image(patch: Any, width: int, height: int) -> np.ndarray:
     if patch.mask_image is None:
-        raise GarmentError(f"Patch '{patch.name}' has no mask image.", "Choose a mask image.")
+        raise GarmentError(f"Patch '{patch.name}' has no mask image.", do("mask"))
     source = pixels.from_image(patch.mask_image).astype(np.float32)
     value = source[..., :3].mean(-1) * source[..., 3] / 255
     rect = tuple(patch.rect)
@@ -207,7 +216,7 @@ def _artwork(
     if not mask.any():
         raise GarmentError(
             f"No artwork was found in patch '{patch.name}': everything has the cloth's colour.",
-            _EVERYTHING,
+            do("everything", "faces", "mask"),
         )
     # Close gaps thinner than the thread, and let its border lie on the cloth.
     thread = patch.thread_px

@@ -18,6 +18,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Vector
 
+from ..wording import do
 from . import uv
 from .emission import new_material
 from .errors import GarmentError
@@ -226,7 +227,7 @@ def _set_up(scene: bpy.types.Scene, size: tuple[int, int], samples: int, threads
     except TypeError as error:
         raise GarmentError(
             "Rendering needs the Cycles engine.",
-            "Enable the add-on “Cycles Render Engine” in the preferences.",
+            do("cycles"),
         ) from error
     cycles = scene.cycles
     cycles.device = "CPU"

@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..wording import do
 from .errors import GarmentError
 from .parts import cut_from_same_cloth
 from .raster import components, fragments
@@ -93,15 +94,13 @@ def require_layer(obj: bpy.types.Object, name: str) -> bpy.types.MeshUVLoopLayer
     """
     layers = obj.data.uv_layers
     if not layers:
-        raise GarmentError(
-            f"'{obj.name}' has no UV layer.", "Press Unwrap: it makes a new UV layer."
-        )
+        raise GarmentError(f"'{obj.name}' has no UV layer.", do("unwrap"))
     if not name:
         return next((each for each in layers if each.active_render), layers[0])
     if name not in layers:
         raise GarmentError(
             f"'{obj.name}' has no UV layer '{name}'.",
-            f"Choose one of: {', '.join(each.name for each in layers)}.",
+            do("layer", names=", ".join(each.name for each in layers)),
         )
     return layers[name]
 
@@ -208,7 +207,7 @@ def measure(obj: bpy.types.Object, layer_name: str, rect: Rect) -> tuple[float, 
         raise GarmentError(
             f"No face of '{obj.name}' lies in the rectangle "
             f"({rect[0]:.2f}, {rect[1]:.2f}) to ({rect[2]:.2f}, {rect[3]:.2f}).",
-            "Move the rectangle onto the UV islands, or choose another UV layer.",
+            do("rect"),
         )
     uv, space, twice = shape.uv[used], shape.corners[used], twice[used, None]
     d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
@@ -247,14 +246,13 @@ def plan(obj: bpy.types.Object, patch: Any, max_side: int) -> Plan:
             f"Patch '{patch.name}' is {width_mm / 10:.1f} × {height_mm / 10:.1f} cm; "
             f"with thread of {patch.thread_mm * patch.exaggeration:.2f} mm its image would have "
             f"{width} × {height} pixels, more than {max_side}.",
-            f"Set the exaggeration to {np.ceil(factor * 100) / 100:.2f}, "
-            "make the patch smaller, or type in the garment's real height.",
+            do("exaggeration", "smaller", "height", factor=f"{np.ceil(factor * 100) / 100:.2f}"),
         )
     if min(width, height) < 64:
         raise GarmentError(
             f"Patch '{patch.name}' is {width_mm:.1f} × {height_mm:.1f} mm; its image would have "
             f"only {width} × {height} pixels.",
-            "Type in the garment's real height, enlarge the patch, or use a finer thread.",
+            do("height", "rect", "finer"),
         )
     return Plan(width, height, density, width_mm, height_mm)
 

@@ -32,10 +32,11 @@ _LYING = 0.45
 _NECKLINE = 0.02
 
 _THREADS_ACROSS = 45.0
-_MOST_OF_PATCH, _LEAST_OF_PATCH, _MOST_OF_GARMENT = 0.6, 0.12, 0.35
+_MOST_OF_PATCH, _LEAST_OF_PATCH, _MOST_OF_GARMENT = 0.6, 0.12, 0.25
 _UNKNOWN_THREAD = 0.34
 _CANDIDATES, _NEIGHBOURS, _RAYS = 160, 6000, 500
 _TURNED_AWAY = 0.35
+_ALL_OVER = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +182,12 @@ def _mirrored(width: np.ndarray, depth: np.ndarray, height: np.ndarray) -> float
     if step <= 0:
         return 1.0
     rest = np.stack([depth, height], axis=1)
-    cells = [
-        set(map(tuple, np.round(np.column_stack([side, rest]) / step).astype(int).tolist()))
+    one, other = (
+        np.unique(np.round(np.column_stack([side, rest]) / step).astype(np.int64) @ [1, 97, 9409])
         for side in (width - middle, middle - width)
-    ]
-    return len(cells[0] & cells[1]) / len(cells[0] | cells[1])
+    )
+    common = len(np.intersect1d(one, other, assume_unique=True))
+    return common / (len(one) + len(other) - common)
 
 
 def _neckline(scenery: Scenery, axes: Axes) -> float:
@@ -269,7 +271,7 @@ def close_frame(
     few = seen.take(spread(len(seen.points), _NEIGHBOURS))
     normals = scenery.outwards(few)
     span = _span(scenery, few, thread)
-    chosen = _spot(scenery, few, normals, ahead, span)
+    chosen = _spot(scenery, few, normals, ahead, axes.up, span)
     point = few.points[chosen]
     near = np.linalg.norm(few.points - point, axis=1) < 0.5 * span
     near &= normals @ normals[chosen] > _TURNED_AWAY
@@ -297,7 +299,12 @@ def _span(scenery: Scenery, seen: Surfels, thread: float | None) -> float:
 
 
 def _spot(
-    scenery: Scenery, seen: Surfels, normals: np.ndarray, ahead: np.ndarray, span: float
+    scenery: Scenery,
+    seen: Surfels,
+    normals: np.ndarray,
+    ahead: np.ndarray,
+    up: np.ndarray,
+    span: float,
 ) -> int:
     """Index of the surfel around which most is embroidered, in most colours, facing the viewer."""
     turned = normals @ ahead
@@ -310,7 +317,7 @@ def _spot(
         if scenery.free(seen.points[index], ahead)
     ] or facing.tolist()
     shown = [shown[index] for index in spread(len(shown), _CANDIDATES)]
-    middle = np.average(seen.points[shown], axis=0, weights=seen.areas[shown])
+    middle = _looked_at(scenery, seen, np.array(shown), up)
     central = facing[np.linalg.norm(seen.points[facing] - middle, axis=1).argmin()]
     if scenery.free(seen.points[central], ahead):
         shown.append(int(central))
@@ -321,6 +328,14 @@ def _spot(
     return shown[int(np.argmax(scores))]
 
 
+def _looked_at(scenery: Scenery, seen: Surfels, shown: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """The middle of what is shown; of a garment covered all over, of its upper half."""
+    height = seen.points[shown] @ up
+    if np.ptp(height) > _ALL_OVER * np.ptp(scenery.points @ up):
+        shown = shown[height >= (height.min() + height.max()) / 2]
+    return np.asarray(np.average(seen.points[shown], axis=0, weights=seen.areas[shown]))
+
+
 def _worth(
     seen: Surfels, normals: np.ndarray, index: int, span: float, middle: np.ndarray
 ) -> float:
@@ -328,7 +343,9 @@ def _worth(
     away = np.linalg.norm(seen.points - seen.points[index], axis=1)
     near = (away < span / 2) & (normals @ normals[index] > _TURNED_AWAY)
     areas = seen.areas[near]
-    covered = min(1.0, float(areas.sum()) / (np.pi * span * span / 4) / 0.8)
+    # Folds and edges turn away: flat cloth shows its threads best.
+    flat = float(np.average(normals[near] @ normals[index], weights=areas))
+    covered = flat * min(1.0, float(areas.sum()) / (np.pi * span * span / 4) / 0.8)
     colours = seen.colours[near]
     mean = np.average(colours, axis=0, weights=areas)
     varied = float(np.sqrt(np.average(((colours - mean) ** 2).sum(axis=1), weights=areas)))
@@ -337,7 +354,7 @@ def _worth(
 
 
 def side_name(scenery: Scenery, seen: Surfels, axes: Axes | None = None) -> str:
-    """Where on the garment the surfels mostly lie, in words: "front", "left side" …
+    """Where on the garment the surfels mostly lie, in words: "front", "wearer's left side" …
 
     Left and right are the wearer's.
     """
@@ -346,5 +363,5 @@ def side_name(scenery: Scenery, seen: Surfels, axes: Axes | None = None) -> str:
     mean = normals.mean(axis=0)
     ahead, across = float(mean @ axes.front), float(mean @ axes.right)
     if abs(across) > 1.2 * abs(ahead):
-        return "left side" if across > 0 else "right side"
+        return "wearer's left side" if across > 0 else "wearer's right side"
     return "front" if ahead >= 0 else "back"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ..wording import do
 from .jobs import PROTOCOL_VERSION, Job, JobError, JobStatus, job_to_dict
 
 __all__ = ["Client", "Endpoint", "Hello", "LinkError", "UnreachableError", "check_protocol"]
@@ -42,7 +43,7 @@ def check_protocol(protocol: Any, version: str = "") -> None:
     theirs = f"The backend {version} speaks protocol {protocol}, this add-on {PROTOCOL_VERSION}."
     if isinstance(protocol, int) and protocol > PROTOCOL_VERSION:
         raise LinkError(theirs, "Update the Stitchwork extension in Blender's preferences.")
-    raise LinkError(theirs, "Update the backend: press Install in Stitchwork's preferences.")
+    raise LinkError(theirs, do("update_backend"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Endpoint:
         except (ValueError, KeyError, TypeError) as error:
             raise LinkError(
                 f"The backend began with {line.strip()[:80]!r} instead of its address.",
-                "Press Install in Stitchwork's preferences to repair it.",
+                do("repair"),
             ) from error
         check_protocol(data.get("protocol"), str(data.get("version", "")))
         pid = data.get("pid")
@@ -195,7 +196,7 @@ class Client:
         except ValueError as error:
             raise LinkError(
                 f"{self.endpoint.url} answered, but is not a Stitchwork backend.",
-                "Check the address in Stitchwork's preferences.",
+                do("address"),
             ) from error
 
 

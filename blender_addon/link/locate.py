@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..wording import do
 from .client import LinkError
 
 __all__ = ["VARIABLE", "Backend", "checkout_folder", "environment_python", "find_backend"]
@@ -89,7 +90,7 @@ def find_backend(chosen: str, installed: Path) -> Backend:
             if not python.is_file():
                 raise LinkError(
                     f"{value} (from {origin}) is no Python and no virtual environment.",
-                    "Choose another, or clear it and press Install in Stitchwork's preferences.",
+                    do("backend_python"),
                 )
             # Not resolved: a virtual environment's Python is a link that must be started as such.
             return Backend(python.absolute(), checkout, origin)
@@ -100,6 +101,4 @@ def find_backend(chosen: str, installed: Path) -> Backend:
     python = environment_python(installed)
     if python.is_file() and (installed / INSTALLED_MARK).is_file():
         return Backend(python, None, "Install")
-    raise LinkError(
-        "The backend is not installed.", "Press Install in Stitchwork's preferences (2 to 6 GB)."
-    )
+    raise LinkError("The backend is not installed.", do("install"))

@@ -119,7 +119,7 @@ def start_task(task: Task) -> None:
         LinkError: no backend is running, or it refuses the job.
     """
     session.submit(task)
-    tell("")
+    tell(task.caution)
     watch()
 
 
@@ -134,6 +134,8 @@ def wait(task: Task, terminal: Terminal | None = None) -> str:
         KeyboardInterrupt: the user interrupted; the job is cancelled first.
     """
     terminal = terminal or Terminal()
+    if task.caution:
+        terminal.say(f"warning: {task.caution}")
     session.submit(task)
     try:
         outcome = _outcome_of(task, terminal, None)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from ..wording import do
 from .client import Client, Endpoint, LinkError
 
 __all__ = ["BackendProcess", "creation_options", "tail"]
@@ -77,7 +78,7 @@ class BackendProcess:
         except OSError as error:
             raise LinkError(
                 f"The backend cannot be started: {error.strerror or error} ({command[0]}).",
-                "Press Install in Stitchwork's preferences to repair it.",
+                do("repair"),
             ) from error
         self._reader = threading.Thread(
             target=_read_lines, args=(self._process.stdout, self._lines), daemon=True

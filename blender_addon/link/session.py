@@ -42,11 +42,13 @@ class Task:
     Attributes:
         title: in a designer's words, such as "Training the style".
         finish: takes the result, uses it, and says in words what it did.
+        caution: what the user should know before the work begins; "" if nothing.
     """
 
     title: str
     job: Job
     finish: Callable[[Result], str]
+    caution: str = ""
     id: str = ""
     status: JobStatus | None = None
     cancelled: bool = False

@@ -14,6 +14,7 @@ from typing import Any
 
 import bpy
 
+from ..garment import patches
 from ..garment.apply import apply_patch
 from ..garment.bake import BakedPatch, bake_patch, patch_id
 from ..garment.errors import GarmentError
@@ -153,6 +154,7 @@ def restyle_task(
         "Embroidering",
         job,
         _apply_to(_Target(obj, patch), "is embroidered", job.out, baked.warnings),
+        caution=patches.caution(patch, scene.stitchwork.max_side),
     )
 
 
@@ -186,6 +188,7 @@ def preview_task(
         "First look",
         job,
         _apply_to(_Target(obj, patch), "shows a first look", job.out, baked.warnings),
+        caution=patches.caution(patch, scene.stitchwork.max_side),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from ..garment import bake
+from ..garment import bake, patches
 from ..link.folders import data_folder
 from ._verb import PatchVerb
 
@@ -23,7 +23,8 @@ class STITCHWORK_OT_bake(PatchVerb, bpy.types.Operator):
 
     def work(self, obj: bpy.types.Object, patch: Any) -> str:
         baked = bake.bake_patch(obj, patch, data_folder("bakes", bake.patch_id(patch)))
-        for warning in baked.warnings:
+        limit = bpy.context.scene.stitchwork.max_side
+        for warning in filter(None, (*baked.warnings, patches.caution(patch, limit))):
             self.report({"WARNING"}, warning)
         return f"{patch.name}: {baked.size[0]} × {baked.size[1]} px in {baked.image_path}"
 

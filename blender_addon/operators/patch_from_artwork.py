@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..garment import patches
+from ..garment import patches, report
 from ._verb import attempt
 
 __all__ = ["STITCHWORK_OT_patch_from_artwork"]
@@ -22,7 +22,7 @@ class STITCHWORK_OT_patch_from_artwork(bpy.types.Operator):
             found = patches.patches_from_artwork(obj)
             for index in found:
                 obj.stitchwork.patches[index].style = context.scene.stitchwork.style
-            return f"{len(found)} {'patch' if len(found) == 1 else 'patches'} found"
+            return report.found_artwork(obj, [obj.stitchwork.patches[each] for each in found])
 
         return attempt(self, work)
 
