@@ -65,7 +65,6 @@ def garment(tmp_path: Path) -> Path:
         material.use_nodes = True
     node = material.node_tree.nodes.new("ShaderNodeTexImage")
     node.image = pixels.to_image("print", colours)
-    node.image.pack()
     shader = material.node_tree.nodes["Principled BSDF"]
     material.node_tree.links.new(node.outputs["Color"], shader.inputs["Base Color"])
     obj.data.materials.append(material)
