@@ -8,7 +8,6 @@ parts of a row may stand in place of a bare path. Paths are relative to the mani
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import typing
@@ -17,26 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.batch.columns import COLUMNS, RESTYLE, TRAIN
 from backend.errors import InputError, StyleError
 from backend.imaging.files import picture_size
 from backend.jobs import Job, JobError, RestyleJob, TrainJob
 from backend.models import profiles
 from backend.styles import is_style, read_description
 
-__all__ = ["COLUMNS", "Row", "read_manifest"]
+__all__ = ["Row", "read_manifest"]
 
-# Columns by the job fields they fill. `base` serves both jobs.
-RESTYLE = {
-    "kind" if each.name == "embroidery" else each.name: each.name
-    for each in dataclasses.fields(RestyleJob)
-    if each.name not in ("style", "out")
-}
-TRAIN = {
-    {"mask": "reference_mask", "seed": "train_seed"}.get(each.name, each.name): each.name
-    for each in dataclasses.fields(TrainJob)
-    if each.name != "out"
-}
-COLUMNS = tuple(dict.fromkeys(["input", "style", "reference", *RESTYLE, *TRAIN]))
 _PICTURES = ("input", "mask", "reference", "design", "reference_mask")
 _MOST_SHOWN = 40
 

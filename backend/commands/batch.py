@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from backend.batch.manifest import COLUMNS
+from backend.batch.columns import COLUMNS
 from backend.commands import EXIT_FAILED, EXIT_OK, add_command, watched
 
 __all__ = ["add_batch"]

@@ -8,14 +8,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.commands import EXIT_FAILED, EXIT_OK, add_command, watched
 from backend.errors import InputError
-from backend.library import shelf
-from backend.library.archive import SUFFIX, export_style, import_style
-from backend.library.lora import FORMATS, export_lora
-from backend.library.shelf import Entry
+from backend.library import FORMATS, SUFFIX, TRASH
+
+if TYPE_CHECKING:
+    from backend.library.shelf import Entry
 
 __all__ = ["add_styles"]
 
@@ -48,7 +48,7 @@ def add_styles(commands: Any) -> None:
     _style(verb)
     verb.add_argument("new", metavar="NEW", help="its new name")
 
-    about = f"Move a style to the trash, the folder {shelf.TRASH} beside it. Nothing is erased."
+    about = f"Move a style to the trash, the folder {TRASH} beside it. Nothing is erased."
     verb = _verb(verbs, "delete", about, _delete)
     _style(verb)
     verb.add_argument("--yes", action="store_true", help="do not ask")
@@ -98,6 +98,8 @@ def _as_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from backend.library import shelf
+
     found = shelf.entries(options.library, " ".join(options.words))
     if options.json:
         print(json.dumps([_plain(each) for each in found], indent=2))
@@ -115,6 +117,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from backend.library import shelf
     from backend.styles import read_description
 
     style = shelf.find(options.library, options.style)
@@ -146,12 +149,16 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _rename(options: argparse.Namespace) -> int:
+    from backend.library import shelf
+
     folder = shelf.rename(options.library, options.style, options.new)
     print(f"style: {folder.resolve()}")
     return EXIT_OK
 
 
 def _delete(options: argparse.Namespace) -> int:
+    from backend.library import shelf
+
     style = shelf.find(options.library, options.style)
     if not options.yes:
         if not sys.stdin.isatty():
@@ -166,6 +173,9 @@ def _delete(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from backend.library import shelf
+    from backend.library.archive import export_style
+
     style = shelf.find(options.library, options.style)
     out = options.out or Path(f"{style.folder.name}{SUFFIX}")
     export_style(style.folder, out)
@@ -174,12 +184,15 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from backend.library.archive import import_style
+
     folder = import_style(options.file, options.library, options.name)
     print(f"style: {folder.resolve()}")
     return EXIT_OK
 
 
 def _similar(options: argparse.Namespace) -> int:
+    from backend.library import shelf
     from backend.library.likeness import similar
 
     style = shelf.find(options.library, options.style)
@@ -207,6 +220,8 @@ def _similar(options: argparse.Namespace) -> int:
 
 
 def _export_lora(options: argparse.Namespace) -> int:
+    from backend.library import shelf
+    from backend.library.lora import export_lora
     from backend.styles import Style
 
     style = Style.load(shelf.find(options.library, options.style).folder)

@@ -23,9 +23,8 @@ from backend.imaging.files import picture_size
 from backend.library.shelf import free
 from backend.styles import DESCRIPTION, WEIGHTS, Style, read_description, write_description
 
-__all__ = ["SUFFIX", "export_style", "import_style"]
+__all__ = ["export_style", "import_style"]
 
-SUFFIX = ".stitchstyle"
 MIB = 2**20
 _NEEDED = (DESCRIPTION, WEIGHTS, "reference.png", "design.png", "mask.png")
 _ALLOWED = (*_NEEDED, "preview.png", "blocks.png")

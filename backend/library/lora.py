@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
     from backend.styles import Style
 
-__all__ = ["FORMATS", "export_lora", "to_kohya"]
+__all__ = ["export_lora", "to_kohya"]
 
-FORMATS = ("diffusers", "kohya")
 # Every stage of SDXL's encoder has two ResNets and a sampler, of its decoder three ResNets.
 _STAGE = 3
 _INNER = {
@@ -42,7 +41,7 @@ def export_lora(style: Style, form: str, out: Path) -> None:
     """Write a style's weights for another program, one safetensors file.
 
     Args:
-        form: one of `FORMATS`.
+        form: one of `library.FORMATS`.
 
     Raises:
         InputError: `out` exists, or does not end in .safetensors.

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import InputError, ResourceError, StyleError
+from backend.library import TRASH
 from backend.styles import is_style, read_description, write_description
 
-__all__ = ["TRASH", "Entry", "check_name", "delete", "entries", "entry", "find", "free", "rename"]
+__all__ = ["Entry", "check_name", "delete", "entries", "entry", "find", "free", "rename"]
 
-TRASH = ".trash"
 LONGEST = 100
 # What no file system of the three refuses, and no shell or terminal takes for something else.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')

@@ -15,7 +15,8 @@ from running import artwork, embroidery, save
 from shelving import style
 
 from backend import cli
-from backend.batch.manifest import COLUMNS, read_manifest
+from backend.batch.columns import COLUMNS
+from backend.batch.manifest import read_manifest
 from backend.batch.work import Outcome, run_batch
 from backend.errors import InputError
 from backend.jobs import Job, Progress, RestyleJob, Result, TrainJob

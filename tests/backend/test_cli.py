@@ -163,6 +163,27 @@ def test_help_and_doctor_import_nothing_heavy(tmp_path: Path) -> None:
         assert done.stdout.endswith("[]\n") or "+cpu" not in done.stdout, done.stdout
 
 
+def test_doctor_and_help_run_where_packages_are_missing() -> None:
+    script = (
+        "import importlib.abc, sys\n"
+        "class Missing(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name in ('numpy', 'PIL', 'safetensors', 'torch', 'cv2', 'scipy'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from backend.cli import main\n"
+        "main(['doctor'])\n"
+        "for command in ('styles', 'batch', 'train'):\n"
+        "    try: main([command, '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Stitchwork backend" in done.stdout
+
+
 def test_the_module_can_be_run(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "backend", "--version"],
