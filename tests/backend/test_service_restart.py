@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,23 @@ def test_a_killed_service_loses_nothing(tmp_path: Path, tiny_model: Path) -> Non
         for name in ("jobs", "logs"):
             job = {**preview_job(tmp_path), "out": str(tmp_path / "data" / name / "x.png")}
             assert service.client.post("/v1/jobs", json=job).status_code == 400
+
+
+def test_after_a_restart_nobody_works_for_clients_that_are_gone(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    endless = endless_job(tmp_path, tiny_model)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as client:
+        with running_service(tmp_path, tiny_model, data=tmp_path / "data") as service:
+            place = f"/v1/jobs?client={client.pid}"
+            theirs = service.client.post(place, json=endless).json()["id"]
+            ours = service.submit(preview_job(tmp_path))
+            kill(service)
+        client.kill()
+        client.wait()
+    with running_service(tmp_path, tiny_model, data=tmp_path / "data") as service:
+        assert service.wait(theirs, seconds=30)["state"] == "cancelled"
+        assert service.wait(ours)["state"] == "done"
 
 
 def test_events_stream_as_they_come(tmp_path: Path) -> None:
