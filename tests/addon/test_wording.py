@@ -75,14 +75,14 @@ def test_what_was_found_is_told_with_size_place_and_another_way(
 ) -> None:
     garment = _saved(tmp_path, print_on_cloth(256))
     out = str(tmp_path / "out")
-    assert cli.run(["bake", "--garment", garment, "--out", out, "--height-cm", "100"]) == 0
+    assert cli.run(["bake", "--garment", garment, "--out", out, "--height-cm", "20"]) == 0
     said = capfd.readouterr().out
     # A quarter of the cloth each way, with a margin; the cloth faces the viewer.
-    assert "Found 1 piece of artwork: Artwork, 2" in said
+    assert "Found 1 piece of artwork: Artwork, 5." in said
     assert "cm on the front" in said
     assert "--region all" in said
     obj = cloth([material("again", print_on_cloth(256))])
-    obj.stitchwork.real_height_cm = 100.0
+    obj.stitchwork.real_height_cm = 20.0
     assert bpy.ops.stitchwork.patch_from_artwork() == {"FINISHED"}
 
 
