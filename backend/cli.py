@@ -178,8 +178,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="FOLDER",
-        help="folder by which other programs of the same user find this service; "
-        "it can have one only",
+        help="folder in which jobs outlast the service, and by which other programs of the same "
+        "user find it; it can have one service only",
     )
 
 
