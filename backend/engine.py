@@ -50,7 +50,7 @@ class Engine:
     """Runs jobs one after another and keeps the last base model loaded between them."""
 
     def __init__(self) -> None:
-        self._key: tuple[str, str | None] | None = None
+        self._key: tuple[str, str | None, str] | None = None
         self._models: Models | None = None
 
     def run(self, job: Job) -> Steps:
@@ -101,7 +101,7 @@ class Engine:
         for path in (job.design, job.mask):
             if path is not None:
                 read_rgba(path)
-        models = yield from self._load(profile.name, job.base)
+        models = yield from self._load(profile.name, job.base, exact=True)
         return models
 
     def _restyle(self, job: RestyleJob) -> Steps:
@@ -131,7 +131,7 @@ class Engine:
 
     def _room(self, profile: str, base: str | None) -> float:
         """Bytes of main memory that loading the models will still take."""
-        if self._key == (profile, base):
+        if self._key is not None and self._key[:2] == (profile, base):
             return 0.0
         from backend.models.loading import default_device
 
@@ -159,16 +159,22 @@ class Engine:
         image = yield from watch.time(_synthesise(job, photo, owned, rgba, mask))
         return _written(job.out, image, watch)
 
-    def _load(self, profile: str, base: str | None) -> Generator[Progress, None, Models]:
-        """The base model, from memory if the last job used it."""
-        if self._key == (profile, base) and self._models is not None:
+    def _load(
+        self, profile: str, base: str | None, *, exact: bool = False
+    ) -> Generator[Progress, None, Models]:
+        """The base model, from memory if the last job used it; `exact`: on a CPU in float32."""
+        wanted = profiles.get(profile)
+        if exact:
+            wanted = replace(wanted, cpu_dtype="float32")
+        key = (profile, base, wanted.cpu_dtype)
+        if self._key == key and self._models is not None:
             return self._models
         yield Progress(stage="loading", step=0, steps=1)
         from backend.models.loading import load
 
         self.release()
-        self._models = load(profile, base=base)
-        self._key = (profile, base)
+        self._models = load(wanted, base=base)
+        self._key = key
         yield Progress(stage="loading", step=1, steps=1)
         return self._models
 

@@ -62,7 +62,10 @@ def tiny_models(folder: Path, **inference: Any) -> Models:
     """The tiny model under the starter's profile, with small windows and other settings."""
     starter = profiles.get("starter")
     profile = dataclasses.replace(
-        starter, window=WINDOW, inference=dataclasses.replace(starter.inference, **inference)
+        starter,
+        window=WINDOW,
+        cpu_dtype="float32",
+        inference=dataclasses.replace(starter.inference, **inference),
     )
     return load(profile, base=str(folder), device="cpu")
 

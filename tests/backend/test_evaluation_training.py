@@ -161,7 +161,7 @@ class _Changed:
 def test_the_command_prints_ratios(
     tiny_model: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(bench_training, "load", lambda *_, base: _copy(tiny_models))
+    monkeypatch.setattr(bench_training, "load", lambda profile, base: _copy(tiny_models))
     arguments = ["bench", "train", "--base", str(tiny_model), "--steps", "1"]
     assert cli.main(arguments) == 0
     text = capsys.readouterr().out
