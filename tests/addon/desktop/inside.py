@@ -100,7 +100,8 @@ class Pulse:
     def __init__(self) -> None:
         self.turns, self.redraws, self.longest = 0, 0, 0.0
         self.began = self._last = time.monotonic()
-        bpy.app.timers.register(self._turn)
+        self._timer = self._turn  # registered and unregistered as one and the same
+        bpy.app.timers.register(self._timer)
         space = bpy.types.SpaceView3D
         self._handler = space.draw_handler_add(self._redraw, (), "WINDOW", "POST_PIXEL")
 
@@ -114,7 +115,7 @@ class Pulse:
         self.redraws += 1
 
     def end(self) -> dict[str, float]:
-        bpy.app.timers.unregister(self._turn)
+        bpy.app.timers.unregister(self._timer)
         bpy.types.SpaceView3D.draw_handler_remove(self._handler, "WINDOW")
         seconds = time.monotonic() - self.began
         found = {"turns": self.turns, "redraws": self.redraws, "longest": self.longest}
