@@ -163,8 +163,10 @@ def _device(torch_version: str, memory: float) -> Device:
         # Importing torch takes seconds; its name says already that it knows no GPU.
         note = "a GPU is present, but torch is a CPU build" if _nvidia_names() else ""
         return dataclasses.replace(cpu, note=note)
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        return dataclasses.replace(cpu, note=f"torch cannot be loaded ({error}): install it again")
     if torch.cuda.is_available():
         found = torch.cuda.get_device_properties(0)
         return Device(kind="cuda", name=found.name, memory_gib=found.total_memory / GIB)
