@@ -148,10 +148,9 @@ def _write(
     top: int,
     left: int,
 ) -> None:
-    """Add detail to the target's lightness; its colours stay."""
+    """Add detail to the target's lightness; its A and B stay, whatever fringes the photo has."""
     rows, columns = detail.shape[:2]
     sewn = lab.copy()
     sewn[..., 0] = np.clip(lab[..., 0] + detail[..., 0], 0.0, 100.0)
-    sewn[..., 1:] += 0.5 * np.clip(detail[..., 1:], -12.0, 12.0)
     here = np.s_[top : top + rows, left : left + columns]
     result[here] = np.where(inside[here][..., None], lab_to_rgb(sewn), result[here])

@@ -57,6 +57,15 @@ def test_colours_stay_and_what_is_not_masked_is_untouched() -> None:
         assert delta_e(mean, rgb_to_lab(colour[None, None])[0, 0]) < 6.0
 
 
+def test_a_lens_that_fringes_the_photo_colours_no_thread() -> None:
+    photo, design, mask = sewn_pair()
+    fringed = photo.copy()
+    fringed[..., 0], fringed[..., 2] = np.roll(photo[..., 0], 2, 0), np.roll(photo[..., 2], -2, 0)
+    grey = np.full((96, 96, 3), 0.6, np.float32)
+    result = analogy.synthesise(fringed, design, mask, grey, np.ones((96, 96), np.float32), seed=1)
+    assert np.abs(rgb_to_lab(result)[..., 1:]).max() < 1.0
+
+
 def test_thread_keeps_the_direction_of_a_reference_that_has_one() -> None:
     photo, design, mask = sewn_pair()
     y, x = np.mgrid[:260, :260]
