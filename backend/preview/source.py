@@ -14,7 +14,14 @@ from backend.imaging.masks import bounding_box
 from backend.preview.guides import make_guides, make_palette, region_labels
 from backend.preview.shading import measure_shading
 
-__all__ = ["DESCRIPTOR_SIDE", "Library", "build_library", "sample_points", "soften"]
+__all__ = [
+    "DESCRIPTOR_SIDE",
+    "Library",
+    "build_library",
+    "sample_points",
+    "soften",
+    "without_outlines",
+]
 
 DESCRIPTOR_SIDE = 4
 ROTATIONS = 16
@@ -197,6 +204,22 @@ def _quality(
     return (uneven + dull + loud).astype(np.float32)
 
 
+def without_outlines(
+    lightness: NDArray[np.float32], mask: NDArray[np.bool_], distance: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Cut what no thread within an area reaches: beside an edge, it is the neighbour's colour.
+
+    Args:
+        lightness: of the detail.
+        distance: to the nearest edge, as in `Guides`.
+    """
+    inner = mask & (distance > 1.0)
+    if inner.sum() < 0.1 * mask.sum():
+        return lightness
+    low, high = np.percentile(lightness[inner], (1.0, 99.0))
+    return np.clip(lightness, 1.3 * low, 1.3 * high)
+
+
 def build_library(
     photo: NDArray[np.floating],
     design: NDArray[np.floating],
@@ -221,6 +244,7 @@ def build_library(
     seen = _photo_labels(lab, mask, thread)
     labels = np.where(mask, guides.labels.astype(np.int32) * 16 + seen, -1)
     detail = lab - region_means(lab, labels, 1.6 * thread)
+    detail[..., 0] = without_outlines(detail[..., 0], mask, guides.distance)
     quality = _quality(detail, mask, patch, thread)
     flat = region_means(lab, labels, 4.0 * thread)
     # Lightness alone: threads of several hues may lie side by side in one fill.

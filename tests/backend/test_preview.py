@@ -11,7 +11,7 @@ from backend.errors import InputError
 from backend.imaging.colour import delta_e, rgb_to_lab
 from backend.imaging.edges import orientation, thread_width
 from backend.imaging.masks import extend_colours
-from backend.preview import analogy
+from backend.preview import analogy, source
 from backend.preview.guides import make_guides, make_palette
 from backend.preview.shading import apply_shading, measure_shading
 
@@ -159,3 +159,13 @@ def test_relief_is_measured_and_laid_along_boundaries() -> None:
     laid = apply_shading(profile, guides)
     assert laid[guides.distance < 0.4].mean() < -4.0
     assert abs(laid[guides.distance > 2.0].mean()) < 0.5
+
+
+def test_a_neighbours_colour_beside_an_edge_is_no_thread() -> None:
+    rng = np.random.default_rng(0)
+    detail = rng.uniform(-6.0, 6.0, (64, 64)).astype(np.float32)
+    detail[:, 31:33] = 60.0
+    distance = np.abs(np.arange(64, dtype=np.float32) - 31.5)[None].repeat(64, 0) / 4.0
+    cut = source.without_outlines(detail, np.ones((64, 64), bool), distance)
+    assert 6.0 < cut.max() < 9.0
+    np.testing.assert_array_equal(cut[:, :31], detail[:, :31])
