@@ -35,10 +35,7 @@ _MOST_TENSORS = 8192
 _TENSOR = re.compile(r"(unet\.[a-z0-9_.]{1,200}\.lora_)([AB])\.weight")
 # The end of a zip without a comment; a style's has none and is never in the format for 4 GiB.
 _END, _END_SIZE, _END_64, _END_64_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20
-_DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, EOFError),
-    *(NotImplementedError, RuntimeError, ValueError, UnicodeError),
-)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 _AGAIN = "Ask for the file again, or export the style again."
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from backend.errors import InputError, ResourceError
-from backend.service.locks import Lock
+from backend.errors import InputError
+from backend.service.locks import Lock, private_lock
 
 __all__ = ["InfoFile"]
 
@@ -38,15 +38,8 @@ class InfoFile:
         self._lock: Lock | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.chmod(0o700)
-            self._lock = Lock(self.folder / "service.lock")
-        except OSError as error:
-            raise ResourceError(
-                f"{self.folder}: the service's file cannot be kept there ({error.strerror}).",
-                "Give --data a folder that may be written to.",
-            ) from error
+        kept = "the service's file cannot be kept"
+        self._lock = private_lock(self.folder, "service.lock", kept)
         if not self._lock.take(PATIENCE):
             self._lock.close()
             raise InputError(

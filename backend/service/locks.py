@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["Lock"]
+from backend.errors import ResourceError
+
+__all__ = ["Lock", "private_lock"]
 
 _POLL = 0.1
 
@@ -54,3 +56,23 @@ class Lock:
         except OSError:
             return False
         return True
+
+
+def private_lock(folder: Path, name: str, kept: str) -> Lock:
+    """The lock `name` in a folder that only its owner may enter; the folder is made.
+
+    Args:
+        kept: what the folder is for, with its verb, as in "jobs cannot be kept".
+
+    Raises:
+        ResourceError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        return Lock(folder / name)
+    except OSError as error:
+        raise ResourceError(
+            f"{folder}: {kept} there ({error.strerror}).",
+            "Give --data a folder that may be written to.",
+        ) from error

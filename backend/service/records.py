@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from backend.errors import InputError, ResourceError
+from backend.errors import InputError
 from backend.service.database import Database
-from backend.service.locks import Lock
+from backend.service.locks import Lock, private_lock
 
 __all__ = ["Records"]
 
@@ -43,15 +43,7 @@ class Records:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            try:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self.folder.chmod(0o700)
-                self.lock = Lock(self.folder / "workers.lock")
-            except OSError as error:
-                raise ResourceError(
-                    f"{self.folder}: jobs cannot be kept there ({error.strerror}).",
-                    "Give --data a folder that may be written to.",
-                ) from error
+            self.lock = private_lock(self.folder, "workers.lock", "jobs cannot be kept")
             stack.callback(self.lock.close)
             if not self.lock.take(PATIENCE):
                 raise InputError(
