@@ -26,9 +26,11 @@ from backend.commands import (
     watched,
 )
 from backend.commands.batch import add_batch
+from backend.commands.benchmark import add_benchmark
+from backend.commands.clean import add_clean, gigabytes_option
 from backend.commands.styles import add_styles
 from backend.errors import StitchworkError
-from backend.jobs import JOB_TYPES, AnalyseJob, Job, JobError
+from backend.jobs import JOB_TYPES, AnalyseJob, Job, JobError, ModelJob
 from backend.terminal import duration
 
 __all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "main"]
@@ -85,14 +87,23 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_report(add_command(commands, "report", "Write a run's report as a web page.", _report))
     _add_bench(add_command(commands, "bench", "Time each kind of work on this machine.", _bench))
+    add_benchmark(commands)
     add_batch(commands)
+    add_clean(commands)
     add_styles(commands)
     return parser
 
 
 def _add_job(parser: argparse.ArgumentParser, job_type: type[Job]) -> None:
     hints = typing.get_type_hints(job_type)
-    for field in dataclasses.fields(job_type):
+    # A job's own fields come before those that all share.
+    shared = {field.name for field in dataclasses.fields(ModelJob)}
+    fields = sorted(dataclasses.fields(job_type), key=lambda field: field.name in shared)
+    for field in fields:
+        if hints[field.name] is bool:
+            name = f"--{field.name.replace('_', '-')}"
+            parser.add_argument(name, action="store_true", help=field.metadata["help"])
+            continue
         required = field.default is dataclasses.MISSING
         text = field.metadata["help"] + _bounds(field.metadata)
         if not required and field.default is not None:
@@ -181,12 +192,19 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="folder in which jobs outlast the service, and by which other programs of the same "
         "user find it; it can have one service only",
     )
+    parser.add_argument(
+        "--quota-gb",
+        type=gigabytes_option,
+        metavar="X",
+        help="most gigabytes that results may take; a job that might need more is refused "
+        "(default: as many as the disk has)",
+    )
 
 
 def _serve(options: argparse.Namespace) -> int:
     from backend.service.server import serve
 
-    serve(options.root, options.parent, options.data)
+    serve(options.root, options.parent, options.data, options.quota_gb)
     return EXIT_OK
 
 

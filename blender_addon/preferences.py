@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import FloatProperty, StringProperty
 
 from .link import polling
 from .link.client import LinkError
@@ -26,6 +26,7 @@ class Settings:
     attach_url: str = ""
     attach_token: str = ""
     install_python: str = ""
+    quota_gb: float = 0.0
 
     def found(self) -> bool:
         """Whether a backend can be started or attached to."""
@@ -49,13 +50,19 @@ def settings() -> Settings:
         values.attach_url.strip(),
         values.attach_token.strip(),
         bpy.path.abspath(values.install_python.strip()),
+        values.quota_gb,
     )
 
 
 def connect() -> None:
     """Start or attach to the backend that the preferences name; raises a LinkError."""
     chosen = settings()
-    polling.connect(python=chosen.backend_python, url=chosen.attach_url, token=chosen.attach_token)
+    polling.connect(
+        python=chosen.backend_python,
+        url=chosen.attach_url,
+        token=chosen.attach_token,
+        quota_gb=chosen.quota_gb,
+    )
 
 
 def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -93,6 +100,15 @@ class StitchworkPreferences(bpy.types.AddonPreferences):
         "empty: Blender's own. Needed where that has no ensurepip, as in Debian's Blender",
         subtype="FILE_PATH",
     )
+    quota_gb: FloatProperty(
+        name="Disk Quota (GB)",
+        description="Most disk that styles and pictures may take; a job that might need more is "
+        "refused, and nothing is deleted by itself. 0: no limit. Counts when the backend starts",
+        default=0.0,
+        min=0.0,
+        soft_max=1000.0,
+        precision=1,
+    )
     attach_url: StringProperty(
         name="Address",
         description="Use a backend that runs already, such as http://127.0.0.1:41234; "
@@ -118,6 +134,7 @@ class StitchworkPreferences(bpy.types.AddonPreferences):
         column = box.column(align=True)
         column.prop(self, "install_python")
         column.prop(self, "backend_python")
+        column.prop(self, "quota_gb")
         column = box.column(align=True, heading="Already running")
         column.prop(self, "attach_url")
         column.prop(self, "attach_token")

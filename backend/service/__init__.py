@@ -2,7 +2,7 @@
 
 Every request carries `Authorization: Bearer TOKEN`, `Host: 127.0.0.1:PORT` and no `Origin`.
 Bodies and answers are JSON; a refusal is `{"error": …, "remedy": …}` with a 4xx status, or 507
-where the job table cannot be written.
+where the job table cannot be written or the quota is used up.
 
     GET  /v1/hello                  {protocol, version, profiles, pid, log}
     POST /v1/jobs                   a job (see backend.jobs.job_to_dict) → 201 and its JobStatus;
@@ -17,12 +17,17 @@ where the job table cannot be written.
                                     ?since=N or Last-Event-ID, until the job has ended
     POST /v1/jobs/{id}/cancel       JobStatus; the job is over within two seconds
     GET  /v1/jobs/{id}/files/{role} a result's file, such as "image"
+    GET  /v1/storage                {used, quota}: bytes that results take, and may take
     POST /v1/clients/join           {pid}: the service stays while that process lives
     POST /v1/clients/leave          {pid} → {stopping}: true if nobody else needs the service
     POST /v1/shutdown               stops the service
 
 An event is {n, state} or {n, progress}; n counts from 1 in each job, also across restarts, and of
 progress the newest 2,000 are kept.
+
+With `serve --quota-gb X` a job is refused where the results of the newest 1,000 jobs, checkpoints
+included, leave no room for it, when it is sent and again before it starts. Nothing is deleted by
+itself: `python -m backend clean` does that.
 
 With `serve --data DIR` it can be found by DIR/run/service.json, which says what `serve` prints,
 and jobs outlast it in DIR/jobs: after a restart, however the service ended, finished jobs are

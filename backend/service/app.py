@@ -21,6 +21,7 @@ from backend.models import profiles
 from backend.service.answers import Answer, read_object
 from backend.service.database import StoreError
 from backend.service.queue import Queue
+from backend.service.quota import Quota, QuotaError
 from backend.service.security import MAX_BODY, Roots
 from backend.service.store import JobStore
 
@@ -38,6 +39,7 @@ class Service:
         join: called with the process that wants the service to stay as long as itself.
         leave: called with a process that wants it no more; returns whether the service stops.
         log: the service's log file, if it has one.
+        quota: how much results may take; no limit if absent.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Service:
         join: Callable[[int], None],
         leave: Callable[[int], bool],
         log: Path | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._store = store
         self._queue = queue
@@ -57,6 +60,7 @@ class Service:
         self._join = join
         self._leave = leave
         self._log = log
+        self._quota = quota or Quota(store)
         self._streams = 0
 
     def app(self) -> Starlette:
@@ -70,6 +74,7 @@ class Service:
                 Route("/v1/jobs/{id}/events", self.events),
                 Route("/v1/jobs/{id}/cancel", self.cancel, methods=["POST"]),
                 Route("/v1/jobs/{id}/files/{role}", self.file),
+                Route("/v1/storage", self.storage),
                 Route("/v1/clients/join", self.join, methods=["POST"]),
                 Route("/v1/clients/leave", self.leave, methods=["POST"]),
                 Route("/v1/shutdown", self.shutdown, methods=["POST"]),
@@ -77,7 +82,8 @@ class Service:
             exception_handlers={
                 HTTPException: _http_refusal,
                 JobError: _job_refusal,
-                StoreError: _store_refusal,
+                StoreError: _storage_refusal,
+                QuotaError: _storage_refusal,
                 StitchworkError: _refusal,
             },
         )
@@ -172,6 +178,9 @@ class Service:
             raise HTTPException(404, f"The job's {role!r} is a folder, or gone.")
         return FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
 
+    async def storage(self, request: Request) -> Response:
+        return Answer({"used": self._quota.used(), "quota": self._quota.limit})
+
     async def join(self, request: Request) -> Response:
         self._join(await _pid(request))
         return Answer({"joined": True})
@@ -210,8 +219,8 @@ def _number(text: str) -> int:
     return int(text)
 
 
-async def _store_refusal(request: Request, error: Exception) -> Response:
-    assert isinstance(error, StoreError)
+async def _storage_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError | QuotaError)
     return Answer.refusal(507, error.message, error.remedy)
 
 

@@ -10,10 +10,11 @@ from contextlib import suppress
 from typing import Any
 
 from backend.checks import remove_leftovers
-from backend.jobs import JobStatus, Progress, Result, job_to_dict
+from backend.jobs import Job, JobStatus, Progress, Result, job_to_dict
 from backend.service.artefacts import Artefact
 from backend.service.database import StoreError
 from backend.service.process import Worker
+from backend.service.quota import QuotaError
 from backend.service.records import Records
 from backend.service.store import JobStore
 
@@ -37,6 +38,7 @@ class Lane:
         idle: seconds without a job after which the worker is ended, so that its memory is free.
         moved_on: called when a job has ended: others may have waited for it.
         records: where workers say that they have finished; None if nothing outlives the service.
+        admit: raises a QuotaError where there is no room for what a job makes.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Lane:
         idle: float,
         moved_on: Callable[[], None],
         records: Records | None = None,
+        admit: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._kinds = kinds
@@ -54,6 +57,7 @@ class Lane:
         self._idle = idle
         self._moved_on = moved_on
         self._records = records
+        self._admit = admit
         self._worker: Worker | None = None
         self._running: str | None = None
         self._given = False  # whether the worker has heard of the running job
@@ -100,7 +104,15 @@ class Lane:
                     await self._rest()
                     continue
                 try:
+                    self._admit(self._store.job(self._running))
                     self._store.start(self._running)
+                except QuotaError as error:
+                    await self._conclude(
+                        self._running, {"error": error.message, "remedy": error.remedy}
+                    )
+                    self._running = None
+                    self._moved_on()
+                    continue
                 except StoreError as error:
                     _log.error("no job can be started: %s", error)
                     self._running = None
@@ -117,7 +129,9 @@ class Lane:
     async def _rest(self) -> None:
         if self._worker is not None:
             try:
-                await asyncio.wait_for(self._news.wait(), self._idle)
+                # Not wait_for: in Python 3.11 it may swallow the service's end.
+                async with asyncio.timeout(self._idle):
+                    await self._news.wait()
             except TimeoutError:
                 await self._dismiss()
             return

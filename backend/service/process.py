@@ -78,7 +78,8 @@ class Worker:
     async def _end(self, patience: float) -> None:
         # To signal a process that is ending by itself would lose its exit code.
         try:
-            await asyncio.wait_for(self._process.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self._process.wait()
         except TimeoutError:
             self.kill()
             await self._process.wait()

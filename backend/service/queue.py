@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from backend.jobs import JOB_TYPES, Job, JobState, JobStatus, PreviewJob
 from backend.service.lane import Lane
 from backend.service.process import WORKER
+from backend.service.quota import Quota
 from backend.service.records import Records
 from backend.service.store import JobStore
 
@@ -23,6 +24,7 @@ class Queue:
 
     Args:
         records: what outlives this service, if anything does.
+        quota: how much results may take, if there is a limit.
         command: starts a worker.
         idle: seconds after which a worker without a job is ended; by kind of job if absent.
     """
@@ -33,10 +35,20 @@ class Queue:
         command: Sequence[str] = WORKER,
         idle: float | None = None,
         records: Records | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._store = store
+        self._admit = (quota or Quota(store)).check
         self._lanes = [
-            Lane(store, kinds, command, seconds if idle is None else idle, self._wake, records)
+            Lane(
+                store,
+                kinds,
+                command,
+                seconds if idle is None else idle,
+                self._wake,
+                records,
+                self._admit,
+            )
             for kinds, seconds in IDLE_SECONDS.items()
         ]
 
@@ -46,8 +58,11 @@ class Queue:
         Args:
             owner: the process that waits for it; see `abandon`.
             key: the client's name for this request; see `JobStore.add`.
+
+        Raises:
+            QuotaError: there is no room for what it makes.
         """
-        status = self._store.add(job, owner, key)
+        status = self._store.add(job, owner, key, self._admit)
         self._wake()
         return status
 

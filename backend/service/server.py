@@ -25,6 +25,7 @@ from backend.service.info import InfoFile
 from backend.service.lifetime import Clients, watch_parent, watch_stdin
 from backend.service.log import log_to
 from backend.service.queue import Queue
+from backend.service.quota import Quota
 from backend.service.records import Records
 from backend.service.recovery import recover
 from backend.service.security import Guard, Roots
@@ -35,7 +36,12 @@ __all__ = ["serve"]
 _log = logging.getLogger(__name__)
 
 
-def serve(folders: Sequence[Path], parent: int | None = None, data: Path | None = None) -> None:
+def serve(
+    folders: Sequence[Path],
+    parent: int | None = None,
+    data: Path | None = None,
+    quota: int | None = None,
+) -> None:
     """Run the service until it is asked to stop, or nobody is left who uses it.
 
     Whoever starts it is gone when stdin closes or process `parent` ends; others may have joined.
@@ -46,6 +52,7 @@ def serve(folders: Sequence[Path], parent: int | None = None, data: Path | None 
         folders: the folders that jobs may read and write.
         data: folder for the jobs, which then outlast the service, its log, and the info file,
             which says the same to other programs of this user; it can have one service only.
+        quota: bytes that results may take; None: as many as the disk has.
 
     Raises:
         InputError: one of `folders` is no folder, or `data` has a service already, or a newer
@@ -54,7 +61,8 @@ def serve(folders: Sequence[Path], parent: int | None = None, data: Path | None 
     """
     with ExitStack() as stack:
         if data is None:
-            asyncio.run(_serve(JobStore(), Roots(folders), parent))
+            store = JobStore()
+            asyncio.run(_serve(store, Roots(folders), parent, Quota(store, quota)))
             return
         data = data.absolute()
         info = stack.enter_context(InfoFile(data))
@@ -63,13 +71,14 @@ def serve(folders: Sequence[Path], parent: int | None = None, data: Path | None 
         roots = Roots(folders, closed=[info.folder, records.folder, log.parent])
         store = JobStore(records.database)
         recover(store, records)
-        asyncio.run(_serve(store, roots, parent, info, records, log))
+        asyncio.run(_serve(store, roots, parent, Quota(store, quota), info, records, log))
 
 
 async def _serve(
     store: JobStore,
     roots: Roots,
     parent: int | None,
+    quota: Quota,
     info: InfoFile | None = None,
     records: Records | None = None,
     log: Path | None = None,
@@ -77,7 +86,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
-    queue = Queue(store, records=records)
+    queue = Queue(store, records=records, quota=quota)
     server: uvicorn.Server
 
     def stop() -> None:
@@ -120,7 +129,7 @@ async def _serve(
         with suppress(asyncio.CancelledError):
             await work
 
-    app = Service(store, queue, roots, stop, join, leave, log).app()
+    app = Service(store, queue, roots, stop, join, leave, log, quota).app()
     app.router.lifespan_context = lifespan
     server = uvicorn.Server(
         uvicorn.Config(

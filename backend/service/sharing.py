@@ -7,15 +7,16 @@ from pathlib import PurePath
 
 from backend.jobs import Job
 
-__all__ = ["share_files"]
+__all__ = ["share_files", "touches"]
 
 
 def share_files(one: Job, other: Job) -> bool:
     """Whether one of them writes a file, or a folder around it, that the other uses."""
-    return _touches(one.out, other) or _touches(other.out, one)
+    return touches(one.out, other) or touches(other.out, one)
 
 
-def _touches(written: str, job: Job) -> bool:
+def touches(written: str, job: Job) -> bool:
+    """Whether a job uses or writes a file or folder, or what is in or around it."""
     place = PurePath(written)
     for field in dataclasses.fields(job):
         value = getattr(job, field.name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from backend.errors import InputError, ResourceError
 from backend.jobs import (
@@ -24,7 +24,7 @@ from backend.service.database import Database
 from backend.service.events import Event, News
 from backend.service.sharing import share_files
 
-__all__ = ["EVENTS_KEPT", "JobStore"]
+__all__ = ["EVENTS_KEPT", "JobStore", "Outputs"]
 
 EVENTS_KEPT = 2000  # of progress, for each job: the newest
 _TRIM_EVERY = 500
@@ -34,6 +34,15 @@ _NEXT = {
 }
 _STATUS = "SELECT seq, id, kind, state, result, error, remedy FROM jobs"
 _UNFINISHED = "state IN ('queued', 'running')"
+
+
+class Outputs(NamedTuple):
+    """What a job that is done has left behind."""
+
+    id: str
+    kind: str
+    paths: tuple[str, ...]  # files and folders, as its result names them
+    artefacts: tuple[Artefact, ...]
 
 
 class JobStore:
@@ -67,12 +76,19 @@ class JobStore:
                     remedy="Start the job again.",
                 )
 
-    def add(self, job: Job, owner: int | None = None, key: str | None = None) -> JobStatus:
+    def add(
+        self,
+        job: Job,
+        owner: int | None = None,
+        key: str | None = None,
+        admit: Callable[[Job], None] | None = None,
+    ) -> JobStatus:
         """A new queued job.
 
         Args:
             owner: the process that waits for it.
             key: the client's own name for this request: given again, it adds nothing.
+            admit: may refuse a job that is not known already, by an error.
 
         Raises:
             InputError: the key belongs to another job.
@@ -82,6 +98,8 @@ class JobStore:
         known = self._inherit(job, owner) if key is None else self._known(text, key)
         if known is not None:
             return known
+        if admit is not None:
+            admit(job)
         if len(self._unfinished) >= self._limit:
             raise ResourceError(
                 f"{self._limit} jobs are waiting already.", "Wait for some, or cancel them."
@@ -125,6 +143,10 @@ class JobStore:
         """A job that is not finished."""
         return self._unfinished[id][0]
 
+    def jobs(self, *states: JobState) -> list[Job]:
+        """The jobs that wait, run, or either, in their order."""
+        return [job for job, state in self._unfinished.values() if state in states]
+
     def status(self, id: str) -> JobStatus:
         """Raises InputError where no such job is known."""
         for row in self._database.rows(f"{_STATUS} WHERE id = ?", id):
@@ -144,6 +166,19 @@ class JobStore:
             Artefact(role, path.decode("utf-8", "surrogatepass"), size, sha256)
             for role, path, size, sha256 in self._database.rows(query, id)
         ]
+
+    def outputs(self) -> list[Outputs]:
+        """Of all jobs that are done, in the order they came."""
+        query = f"SELECT id, kind, result FROM jobs WHERE state = '{JobState.DONE}' ORDER BY seq"
+        return [
+            Outputs(id, kind, tuple(json.loads(result)["outputs"].values()), (*self.artefacts(id),))
+            for id, kind, result in self._database.rows(query)
+        ]
+
+    def unmade(self, kind: str) -> list[str]:
+        """What the jobs of a kind that are not done, and may never be, were to make."""
+        query = f"SELECT job FROM jobs WHERE state != '{JobState.DONE}' AND kind = ?"
+        return [json.loads(job)["out"] for (job,) in self._database.rows(query, kind)]
 
     def events(self, id: str, since: int) -> list[Event]:
         """What happened to a job after its event number `since`."""

@@ -24,11 +24,13 @@ class Backend:
         python: the interpreter.
         folder: source checkout that holds `backend/`, or None when it is installed as a package.
         origin: how it was found, in words.
+        quota_gb: most gigabytes that results may take; 0: as many as the disk has.
     """
 
     python: Path
     folder: Path | None
     origin: str
+    quota_gb: float = 0.0
 
     def command(self, roots: list[Path], parent: int, data: Path | None = None) -> list[str]:
         """The command that serves jobs whose paths lie under `roots`.
@@ -39,6 +41,8 @@ class Backend:
         command = [str(self.python), "-m", "backend", "serve", "--parent", str(parent)]
         for root in roots:
             command += ["--root", str(root)]
+        if self.quota_gb > 0.0:
+            command += ["--quota-gb", f"{self.quota_gb:g}"]
         return command if data is None else [*command, "--data", str(data)]
 
     def variables(self) -> dict[str, str]:

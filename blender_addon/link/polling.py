@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
@@ -80,7 +80,12 @@ def tell(text: str, remedy: str = "", *, error: bool = False) -> None:
 
 
 def connect(
-    *, python: str = "", url: str = "", token: str = "", roots: tuple[str, ...] = ()
+    *,
+    python: str = "",
+    url: str = "",
+    token: str = "",
+    roots: tuple[str, ...] = (),
+    quota_gb: float = 0.0,
 ) -> None:
     """Start a backend, or join the one that runs, unless this Blender has one already.
 
@@ -91,6 +96,7 @@ def connect(
         python: the preference; see `find_backend`.
         url, token: where a backend runs that was started by hand.
         roots: folders beside the add-on's own in which jobs may read and write.
+        quota_gb: most gigabytes that results may take, if it is started here; 0: any.
 
     Raises:
         LinkError: none is installed, it cannot be started, or it does not fit this add-on.
@@ -100,7 +106,7 @@ def connect(
     if url:
         session.attach(Endpoint(url, token))
         return
-    backend = find_backend(python, data_folder() / "backend")
+    backend = replace(find_backend(python, data_folder() / "backend"), quota_gb=quota_gb)
     allowed = [data_folder(), *(Path(each).absolute() for each in roots)]
     session.start(backend, roots=allowed, parent=os.getpid(), log=log_file(), data=data_folder())
     watch()

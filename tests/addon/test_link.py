@@ -339,3 +339,10 @@ def test_blenders_python_settings_do_not_reach_the_backend(monkeypatch: pytest.M
     assert "PYTHONPATH" not in BACKEND.variables()
     checkout = Backend(Path("python"), Path("/checkout"), "a test")
     assert checkout.variables()["PYTHONPATH"] == "/checkout"
+
+
+def test_the_backend_is_told_of_the_quota() -> None:
+    found = Backend(Path("python"), None, "a test")
+    assert "--quota-gb" not in found.command([], 1)
+    command = Backend(Path("python"), None, "a test", quota_gb=2.5).command([Path("/r")], 1)
+    assert command[command.index("--quota-gb") + 1] == "2.5"

@@ -140,10 +140,13 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def running_service(
-    *roots: Path, parent: int | None = None, data: Path | None = None
+    *roots: Path,
+    parent: int | None = None,
+    data: Path | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Service]:
     """Start a service, give it out, and see that it is gone afterwards."""
-    command = [sys.executable, "-m", "backend", "serve"]
+    command = [sys.executable, "-m", "backend", "serve", *options]
     for root in roots:
         command += ["--root", str(root)]
     if parent is not None:
