@@ -73,12 +73,14 @@ def parser() -> argparse.ArgumentParser:
     reverted.add_argument("--save", type=Path, required=True, help=".blend file to write")
 
     down = commands.add_parser(
-        "bake-down", help="merge applied patches into one texture (colour only, no relief)"
+        "bake-down", help="merge applied patches into one texture, and its relief into a normal map"
     )
     _add_garment(down)
     down.add_argument("--uv-layer", default="", metavar="NAME")
     down.add_argument("--size", type=int, default=4096, help="pixels a side")
-    down.add_argument("--texture", type=Path, required=True, help="PNG to write")
+    down.add_argument(
+        "--texture", type=Path, required=True, help="PNG to write; the relief: NAME-normal.png"
+    )
     return root
 
 

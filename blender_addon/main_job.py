@@ -13,7 +13,7 @@ from typing import Any
 
 import bpy
 
-from .garment import apply, patches, report
+from .garment import apply, export, patches, report
 from .garment.errors import GarmentError
 from .garment.region import faces_rect, used_rect
 from .garment.render import View, render_garment
@@ -235,8 +235,8 @@ def _revert(options: argparse.Namespace, terminal: Terminal) -> None:
 
 def _bake_down(options: argparse.Namespace, terminal: Terminal) -> None:
     obj = _open(options)
-    apply.bake_down(obj, options.texture.absolute(), options.size, options.uv_layer)
-    terminal.say(f"Wrote {options.texture}")
+    path, layer = options.texture.absolute(), options.uv_layer
+    terminal.say(export.bake_down(obj, path, options.size, layer).words)
 
 
 def _open(options: argparse.Namespace) -> bpy.types.Object:

@@ -1,4 +1,4 @@
-"""Laying embroidery over a garment, taking it off again, and merging it into one texture.
+"""Laying embroidery over a garment, and taking it off again.
 
 The garment's materials are never edited. Each affected material slot gets a copy on the object's
 own level, so the mesh, its materials and other objects that share them stay as they are.
@@ -17,7 +17,7 @@ from . import bake, material, pixels, relief, uv
 from .errors import GarmentError
 from .raster import dilate
 
-__all__ = ["apply_patch", "bake_down", "revert", "show"]
+__all__ = ["apply_patch", "revert", "show"]
 
 # Cloth must not shine through where two pieces meet, so thread runs this far past the islands.
 _SEAM_PIXELS = 4
@@ -223,34 +223,3 @@ def show(obj: bpy.types.Object, shown: bool) -> None:
     for patch in obj.stitchwork.patches:
         if patch.applied and patch.group is not None:
             material.show(patch.group, shown)
-
-
-def bake_down(
-    obj: bpy.types.Object, path: Path, side: int, layer_name: str = ""
-) -> bpy.types.Image:
-    """Merge all applied patches of a UV layer and the cloth into one ordinary texture.
-
-    Args:
-        path: PNG to write.
-        side: width and height in pixels.
-
-    Raises:
-        GarmentError: no patch is applied, or the file cannot be written.
-    """
-    uv.require_mesh(obj)
-    layer = uv.require_layer(obj, layer_name).name
-    garment = obj.stitchwork
-    if not any(each.applied for each in garment.patches):
-        raise GarmentError(f"No patch is applied to '{obj.name}'.", "Apply a patch first.")
-    shown = garment.shown
-    try:
-        show(obj, True)
-        rgba = bake.bake_colour(obj, layer, (0.0, 0.0, 1.0, 1.0), side, side, original=False)
-    finally:
-        show(obj, shown)
-    # An ordinary texture is opaque; its colour runs on past the islands.
-    rgba[..., 3] = 255
-    pixels.write_png(path, rgba[..., :3])
-    image = pixels.to_image(f"{obj.name} embroidered", rgba)
-    image.filepath_raw = str(path)
-    return image

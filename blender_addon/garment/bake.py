@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,15 @@ import numpy as np
 
 from ..wording import do
 from . import detail, pixels, region, uv
-from .emission import base_colour_material
+from .emission import base_colour_material, shading_material
 from .errors import GarmentError
 from .raster import dilate
 
-__all__ = ["BakedPatch", "bake_colour", "bake_patch"]
+__all__ = ["BakedPatch", "bake_colour", "bake_normals", "bake_patch"]
 
 _LAYER = "stitchwork bake"
 _LAYER_LIMIT = 8
+_MaterialMaker = Callable[[bpy.types.Material | None, list[bpy.types.NodeTree]], bpy.types.Material]
 # One sample hits the pixel's centre exactly; several keep finer print from aliasing.
 _SAMPLES_FINE_PRINT = 4
 _MEASURED_SIDE = 2048
@@ -137,21 +138,50 @@ def bake_colour(
             (image.size[0] for each in materials for image in _images(each.node_tree)),
             default=np.inf,
         )
-        image = bpy.data.images.new(_LAYER, width, height, alpha=True)
-        try:
-            # Clearing by the bake itself would leave alpha at one everywhere.
-            image.generated_color = (0.0, 0.0, 0.0, 0.0)
-            for material in materials:
-                node = material.node_tree.nodes.new("ShaderNodeTexImage")
-                node.image = image
-                material.node_tree.nodes.active = node
-            scene.cycles.samples = (
-                1 if finest <= width / (rect[2] - rect[0]) else _SAMPLES_FINE_PRINT
-            )
-            _run_bake(scene, target)
-            rgba = pixels.from_image(image)
-        finally:
-            bpy.data.images.remove(image)
+        scene.cycles.samples = 1 if finest <= width / (rect[2] - rect[0]) else _SAMPLES_FINE_PRINT
+        return _run_bake(scene, target, materials, width, height)
+
+
+def bake_normals(obj: bpy.types.Object, layer: str, width: int, height: int) -> np.ndarray:
+    """Normals of all materials as they are now, over the UV square.
+
+    Returns:
+        (H, W, 4) uint8 tangent-space normals, green up, as glTF and Blender's Normal Map node read
+        them; alpha as of `bake_colour`.
+
+    Raises:
+        GarmentError: as `bake_colour`.
+    """
+    whole = (0.0, 0.0, 1.0, 1.0)
+    with _stage(obj, layer, whole, {}, lambda each, _: shading_material(each)) as staged:
+        scene, target, materials = staged
+        # Normals of threads finer than the texture average out instead of aliasing.
+        scene.cycles.samples = _SAMPLES_FINE_PRINT
+        return _run_bake(scene, target, materials, width, height, normals=True)
+
+
+def _run_bake(
+    scene: bpy.types.Scene,
+    target: bpy.types.Object,
+    materials: list[bpy.types.Material],
+    width: int,
+    height: int,
+    *,
+    normals: bool = False,
+) -> np.ndarray:
+    """The staged bake as (H, W, 4) uint8, continued beyond the islands."""
+    image = bpy.data.images.new(_LAYER, width, height, alpha=True, is_data=normals)
+    try:
+        # Clearing by the bake itself would leave alpha at one everywhere.
+        image.generated_color = (0.0, 0.0, 0.0, 0.0)
+        for material in materials:
+            node = material.node_tree.nodes.new("ShaderNodeTexImage")
+            node.image = image
+            material.node_tree.nodes.active = node
+        _bake_into_images(scene, target, "NORMAL" if normals else "EMIT")
+        rgba = pixels.from_image(image)
+    finally:
+        bpy.data.images.remove(image)
     covered = rgba[..., 3] > 127
     rgba[..., 3] = np.where(covered, 255, 0)
     if covered.any():
@@ -159,7 +189,7 @@ def bake_colour(
     return rgba
 
 
-def _run_bake(scene: bpy.types.Scene, target: bpy.types.Object) -> None:
+def _bake_into_images(scene: bpy.types.Scene, target: bpy.types.Object, kind: str) -> None:
     view_layer = scene.view_layers[0]
     view_layer.objects.active = target
     target.select_set(True, view_layer=view_layer)
@@ -174,12 +204,16 @@ def _run_bake(scene: bpy.types.Scene, target: bpy.types.Object) -> None:
     ):
         try:
             bpy.ops.object.bake(
-                type="EMIT",
+                type=kind,
                 target="IMAGE_TEXTURES",
                 save_mode="INTERNAL",
                 margin=0,
                 use_clear=False,
                 use_selected_to_active=False,
+                normal_space="TANGENT",
+                normal_r="POS_X",
+                normal_g="POS_Y",
+                normal_b="POS_Z",
             )
         except RuntimeError as error:
             raise GarmentError(f"Blender could not bake: {error}".strip()) from error
@@ -191,6 +225,7 @@ def _stage(
     layer: str,
     rect: uv.Rect,
     replaced: dict[bpy.types.Material, bpy.types.Material | None],
+    make: _MaterialMaker = base_colour_material,
 ) -> Iterator[tuple[bpy.types.Scene, bpy.types.Object, list[bpy.types.Material]]]:
     """A scene with a copy of the garment whose active UV layer maps the rectangle to 0..1."""
     made: list[tuple[Any, Any]] = []
@@ -199,7 +234,7 @@ def _stage(
         made.append((bpy.data.meshes, mesh))
         _map_rect(mesh, obj.name, layer, rect)
         shown = _shown_materials(obj, mesh)
-        materials = _swap_materials(mesh, [replaced.get(each, each) for each in shown], made)
+        materials = _swap_materials(mesh, [replaced.get(each, each) for each in shown], made, make)
         target = bpy.data.objects.new(_LAYER, mesh)
         made.append((bpy.data.objects, target))
         target.matrix_world = obj.matrix_world
@@ -277,8 +312,9 @@ def _swap_materials(
     mesh: bpy.types.Mesh,
     originals: list[bpy.types.Material | None],
     made: list[tuple[Any, Any]],
+    make: _MaterialMaker,
 ) -> list[bpy.types.Material]:
-    """Exchange the mesh's materials for ones that emit their base colour."""
+    """Exchange the mesh's materials for copies that `make` made for baking."""
     used = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("material_index", used)
     visible = set(used.clip(0, len(originals) - 1).tolist())
@@ -287,7 +323,7 @@ def _swap_materials(
     for index, original in enumerate(originals):
         trees: list[bpy.types.NodeTree] = []
         # Empty slots that no face uses stay grey; their missing images do not matter.
-        copy = base_colour_material(original if index in visible else None, trees)
+        copy = make(original if index in visible else None, trees)
         made.extend((bpy.data.node_groups, tree) for tree in trees)
         made.append((bpy.data.materials, copy))
         _require_images(copy, original)

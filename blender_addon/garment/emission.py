@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import bpy
 
-__all__ = ["COLOUR_INPUTS", "base_colour_material", "constant_colour", "new_material", "uses_nodes"]
+__all__ = [
+    "COLOUR_INPUTS",
+    "base_colour_material",
+    "constant_colour",
+    "new_material",
+    "shading_material",
+    "uses_nodes",
+]
 
 # Shader nodes and the input that is their base colour.
 COLOUR_INPUTS = {
@@ -56,6 +63,18 @@ def base_colour_material(
     Args:
         trees: copies of node groups are appended here; the caller removes them.
     """
+    copy = shading_material(material)
+    _emit(copy.node_tree, trees)
+    output = copy.node_tree.get_output_node("CYCLES")
+    if output is not None:
+        for name in ("Volume", "Displacement"):
+            for link in list(output.inputs[name].links):
+                copy.node_tree.links.remove(link)
+    return copy
+
+
+def shading_material(material: bpy.types.Material | None) -> bpy.types.Material:
+    """A copy of a material, with nodes whatever it was, to bake from."""
     if material is None:
         return _constant((0.8, 0.8, 0.8, 1.0))
     if not uses_nodes(material):
@@ -63,12 +82,6 @@ def base_colour_material(
     copy = material.copy()
     # A copied fake user would survive the clean-up.
     copy.use_fake_user = False
-    _emit(copy.node_tree, trees)
-    output = copy.node_tree.get_output_node("CYCLES")
-    if output is not None:
-        for name in ("Volume", "Displacement"):
-            for link in list(output.inputs[name].links):
-                copy.node_tree.links.remove(link)
     return copy
 
 

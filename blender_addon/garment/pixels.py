@@ -27,13 +27,14 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def write_png(path: Path, array: np.ndarray) -> None:
+def write_png(path: Path, array: np.ndarray, *, colour: bool = True) -> None:
     """Write an 8-bit PNG aside and rename it, so that a reader never sees half a file.
 
     Blender's own saving goes through the scene's view settings; this stores the bytes as they are.
 
     Args:
         array: (H, W), (H, W, 3) or (H, W, 4) uint8.
+        colour: sRGB colours; else plain numbers.
 
     Raises:
         GarmentError: the folder cannot be written or the disk is full.
@@ -52,8 +53,9 @@ def write_png(path: Path, array: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
             file.write(_SIGNATURE + _chunk(b"IHDR", header))
-            # 0x01 0: an sRGB chunk, so that no reader applies a gamma of its own.
-            file.write(_chunk(b"sRGB", b"\0"))
+            if colour:
+                # Says that values are sRGB, so that no reader applies a gamma of its own.
+                file.write(_chunk(b"sRGB", b"\0"))
             file.write(_chunk(b"IDAT", zlib.compress(filtered.data, 4)))
             file.write(_chunk(b"IEND", b""))
         aside.replace(path)

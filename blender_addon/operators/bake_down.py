@@ -1,4 +1,4 @@
-"""Merge patches and cloth into one texture."""
+"""Merge patches and cloth into one texture and its normal map."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 from bpy.props import IntProperty, StringProperty
 
-from ..garment import apply, patches
+from ..garment import export, patches
 from ..link.folders import data_folder
 from ._verb import attempt, has_applied
 
@@ -18,8 +18,8 @@ class STITCHWORK_OT_bake_down(bpy.types.Operator):
     bl_idname = "stitchwork.bake_down"
     bl_label = "Bake Down"
     bl_description = (
-        "Merge the colours of patches and cloth into one ordinary texture for export; "
-        "relief and gloss stay in the material"
+        "Merge patches and cloth into one ordinary texture for export, and their relief into a "
+        "normal map beside it; gloss stays in the material"
     )
     bl_options = {"REGISTER", "UNDO"}
 
@@ -45,8 +45,7 @@ class STITCHWORK_OT_bake_down(bpy.types.Operator):
                 if self.filepath
                 else data_folder("results") / bpy.path.clean_name(f"{obj.name}-texture")
             ).with_suffix(".png")
-            image = apply.bake_down(obj, path, self.side, patch.uv_layer)
-            return f"Image '{image.name}' is in {path} (colour only, without relief)"
+            return export.bake_down(obj, path, self.side, patch.uv_layer).words
 
         return attempt(self, work)
 

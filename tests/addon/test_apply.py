@@ -202,23 +202,6 @@ def test_toggle_shows_before_and_after(green: Path) -> None:
     assert (colour(obj) == after).all()
 
 
-def test_bake_down_merges_into_a_new_texture(green: Path, tmp_path: Path) -> None:
-    obj = cloth([material("a", print_on_cloth(64))])
-    with pytest.raises(GarmentError, match="No patch is applied"):
-        apply.bake_down(obj, tmp_path / "down.png", 64)
-    apply.apply_patch(obj, patch_at(obj, 0, 0, 0.5, 0.5), green)
-    shown = colour(obj)
-    before = fingerprint()
-    apply.show(obj, False)
-    image = apply.bake_down(obj, tmp_path / "down.png", 64)
-    assert not obj.stitchwork.shown
-    apply.show(obj, True)
-    assert (pixels.read(tmp_path / "down.png")[..., :3] == shown).all()
-    assert (pixels.from_image(image)[..., :3] == shown).all()
-    bpy.data.images.remove(image)
-    assert fingerprint() == before
-
-
 def test_missing_and_damaged_pictures_change_nothing(tmp_path: Path) -> None:
     obj = cloth([material("a", print_on_cloth(64))])
     patch = patch_at(obj)

@@ -59,9 +59,15 @@ def test_apply_toggle_revert_by_operator(garment: bpy.types.Object) -> None:
 
 def test_bake_down_writes_where_it_is_told(garment: bpy.types.Object, tmp_path: Path) -> None:
     bpy.ops.stitchwork.apply()
+    bpy.ops.ed.undo_push(message="Before")
+    before = fingerprint()
     path = tmp_path / "texture.png"
     assert bpy.ops.stitchwork.bake_down(side=64, filepath=str(path)) == {"FINISHED"}
+    bpy.ops.ed.undo_push(message="Bake Down")
     assert pixels.read(path).shape == (64, 64, 4)
+    assert pixels.read(tmp_path / "texture-normal.png").shape == (64, 64, 4)
+    bpy.ops.ed.undo()
+    assert fingerprint() == before
 
 
 def test_patches_by_operator(garment: bpy.types.Object) -> None:
