@@ -76,7 +76,12 @@ class Adapter:
         if models.profile.training.gradient_checkpointing:
             self._unet.enable_gradient_checkpointing()
         style = set(style_targets(models, blocks))
-        everywhere = {name for name, _ in self._unet.named_modules() if _ATTENTION.search(name)}
+        trained = tuple(f"{each}." for each in models.profile.training.lora_blocks)
+        everywhere = {
+            name
+            for name, _ in self._unet.named_modules()
+            if _ATTENTION.search(name) and (not trained or name.startswith(trained))
+        }
         targets = sorted(style | everywhere)
         self.rank = rank
         with torch.random.fork_rng(devices=[]):

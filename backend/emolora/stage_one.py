@@ -65,27 +65,33 @@ def accumulate(
 ) -> dict[str, float]:
     """Gradients of one step: L_des into all of θ_a, L_emb (prompts routed) into θ_e only.
 
-    Both images get the same noise and timestep. The step's updates are made together.
+    Both images get the same noise and timestep. The step's updates are made together. Where the
+    profile does not learn the design, L_emb goes into all of θ_a, and all blocks read its prompt.
 
     Returns:
-        the losses, "design" and "embroidery".
+        the losses, "design" (if it is learnt) and "embroidery".
     """
     noise, timestep = chance.noise, chance.timestep
     seen = chance.of(pair)
-    text = pair.design_text.expand(len(seen))
+    both = models.profile.training.design
+    text = (pair.design_text if both else pair.embroidery_text).expand(len(seen))
     size = (models.profile.window, models.profile.window)
     controls = hints(models, seen.controls)
+    losses = {}
 
-    noisy = add_noise(models, seen.design, noise, timestep)
-    output = predict(models, noisy, timestep, text, controls, size=size)
-    target = noise_target(models, seen.design, noise, timestep)
-    design = reconstruction(output, target, seen.weight).mean()
-    add_gradient(design, adapter.parameters)
+    if both:
+        noisy = add_noise(models, seen.design, noise, timestep)
+        output = predict(models, noisy, timestep, text, controls, size=size)
+        target = noise_target(models, seen.design, noise, timestep)
+        design = reconstruction(output, target, seen.weight).mean()
+        add_gradient(design, adapter.parameters)
+        losses["design"] = float(design.detach())
 
     noisy = add_noise(models, seen.embroidery, noise, timestep)
     with routed(models, blocks, pair.embroidery_text.expand(len(seen)).hidden):
         output = predict(models, noisy, timestep, text, controls, size=size)
         target = noise_target(models, seen.embroidery, noise, timestep)
         embroidery = reconstruction(output, target, seen.weight).mean()
-        add_gradient(embroidery, adapter.style_parameters)
-    return {"design": float(design.detach()), "embroidery": float(embroidery.detach())}
+        learnt = adapter.style_parameters if both else adapter.parameters
+        add_gradient(embroidery, learnt)
+    return {**losses, "embroidery": float(embroidery.detach())}

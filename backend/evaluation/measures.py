@@ -31,6 +31,9 @@ __all__ = [
     "histogram_loss",
     "orientation_distance",
     "psnr",
+    "selected",
+    "similarity",
+    "smooth",
     "spectrum_distance",
     "ssim",
 ]
@@ -47,7 +50,7 @@ _PATCH = 64
 _ANGLES = 18
 
 
-def _inside(mask: Mask, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def selected(mask: Mask, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """The mask as booleans; all if absent.
 
     Raises:
@@ -79,7 +82,7 @@ def _lightness(rgb: Image) -> NDArray[np.float32]:
     return np.ascontiguousarray(rgb_to_lab(rgb)[..., 0])
 
 
-def _smooth(
+def smooth(
     values: NDArray[np.float32], inside: NDArray[np.bool_], period: float
 ) -> NDArray[np.float32]:
     """Gaussian low-pass with half amplitude at `period` pixels that sees only what is inside."""
@@ -96,9 +99,9 @@ def high_frequency_ratio(rgb: Image, mask: Mask = None, *, period: float = 8.0) 
     The paper's section 5 gives no cut-off; ours is a period of 8 px, so that single threads at
     training scale count and the motif's shapes do not.
     """
-    inside = _inside(mask, rgb.shape)
+    inside = selected(mask, rgb.shape)
     lightness = _lightness(rgb)
-    detail = (lightness - _smooth(lightness, inside, period))[inside]
+    detail = (lightness - smooth(lightness, inside, period))[inside]
     total = float(lightness[inside].var())
     return 100.0 * float(np.mean(detail**2)) / total if total > 1e-6 else 0.0
 
@@ -116,14 +119,14 @@ def band_energies(rgb: Image, mask: Mask = None) -> dict[str, float]:
 
     Absolute, so a smoother design does not count as more stitches.
     """
-    inside = _inside(mask, rgb.shape)
+    inside = selected(mask, rgb.shape)
     lightness = _lightness(rgb)
-    smooth = {period: _smooth(lightness, inside, period) for band in BANDS for period in band}
+    smoothed = {period: smooth(lightness, inside, period) for band in BANDS for period in band}
     # Below two pixels there is nothing left to take away.
-    smooth[2.0] = lightness
+    smoothed[2.0] = lightness
     energies: dict[str, float] = {}
     for fine, coarse in BANDS:
-        band = (smooth[fine] - smooth[coarse])[inside]
+        band = (smoothed[fine] - smoothed[coarse])[inside]
         energies[f"{fine:.0f}–{coarse:.0f} px"] = float(np.sqrt(np.mean(band**2)))
     return energies
 
@@ -143,7 +146,7 @@ def _spectrum(rgb: Image, mask: Mask) -> NDArray[np.float64]:
 
     Welch's method: mean over half-overlapping Hann-windowed patches that lie inside the mask.
     """
-    inside = _inside(mask, rgb.shape)
+    inside = selected(mask, rgb.shape)
     lightness = _lightness(rgb)
     side = min(_PATCH, *lightness.shape)
     share = cv2.blur(
@@ -158,8 +161,8 @@ def _spectrum(rgb: Image, mask: Mask) -> NDArray[np.float64]:
     power = np.zeros((side, side))
     for top, left in grid:
         here = np.s_[top : top + side, left : left + side]
-        patch, selected = lightness[here], inside[here]
-        patch = np.where(selected, patch - patch[selected].mean(), 0.0)
+        patch, chosen = lightness[here], inside[here]
+        patch = np.where(chosen, patch - patch[chosen].mean(), 0.0)
         power += np.abs(np.fft.fft2(patch * window)) ** 2
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
     edges = np.geomspace(1 / 32, 1 / 2, 13)
@@ -188,10 +191,10 @@ def spectrum_distance(
 
 def _orientations(rgb: Image, mask: Mask) -> tuple[NDArray[np.float64], float]:
     """Shares of 18 thread directions, and the share without a direction; together 1."""
-    inside = _inside(mask, rgb.shape)
+    inside = selected(mask, rgb.shape)
     lightness = _lightness(rgb)
     # The motif's own outlines are content: directions are taken from the fine detail.
-    detail = np.where(inside, lightness - _smooth(lightness, inside, 16.0), 0.0)
+    detail = np.where(inside, lightness - smooth(lightness, inside, 16.0), 0.0)
     angle, coherence = orientation(detail.astype(np.float32), 6.0)
     bins = np.minimum((angle[inside] / np.pi * _ANGLES).astype(int), _ANGLES - 1)
     shares = np.bincount(bins, weights=coherence[inside], minlength=_ANGLES) / inside.sum()
@@ -214,7 +217,7 @@ def orientation_distance(
 
 def _colour_histogram(rgb: Image, mask: Mask) -> NDArray[np.float64]:
     """RGB-uv histogram, (3, 64, 64) summing to 1 (Afifi et al., HistoGAN, 2021, eq. 1 to 3)."""
-    inside = _inside(mask, rgb.shape)
+    inside = selected(mask, rgb.shape)
     pixels = np.clip(np.asarray(rgb, dtype=np.float64)[inside], 0.0, 1.0)
     # HistoGAN takes 150 × 150 pixels; an even sample has the same histogram.
     pixels = pixels[:: max(1, len(pixels) // 22_500)]
@@ -246,10 +249,10 @@ def histogram_loss(
 def colour_shift(output: Image, design: Image, mask: Mask = None) -> float:
     """Mean CIEDE2000 between both, blurred over the stitches; about 2 is seen side by side."""
     _same_size(output, design)
-    inside = _inside(mask, output.shape)
+    inside = selected(mask, output.shape)
     blurred = []
     for lab in (rgb_to_lab(output), rgb_to_lab(design)):
-        channels = [_smooth(np.ascontiguousarray(lab[..., c]), inside, 48.0) for c in range(3)]
+        channels = [smooth(np.ascontiguousarray(lab[..., c]), inside, 48.0) for c in range(3)]
         blurred.append(np.dstack(channels)[inside])
     return float(delta_e(blurred[0], blurred[1]).mean())
 
@@ -257,7 +260,7 @@ def colour_shift(output: Image, design: Image, mask: Mask = None) -> float:
 def psnr(output: Image, truth: Image, mask: Mask = None) -> float:
     """Peak signal to noise ratio, decibels; 100 at most, where both are the same."""
     _same_size(output, truth)
-    inside = _inside(mask, output.shape)
+    inside = selected(mask, output.shape)
     error = float(np.mean((np.asarray(output, np.float64) - truth)[inside] ** 2))
     return min(100.0, -10.0 * float(np.log10(max(error, 1e-10))))
 
@@ -268,20 +271,30 @@ def ssim(output: Image, truth: Image, mask: Mask = None) -> float:
     Source: Wang, Bovik, Sheikh, Simoncelli, 2004 (Gaussian window of 1.5 px, K 0.01 and 0.03).
     """
     _same_size(output, truth)
-    inside = _inside(mask, output.shape)
-    first, second = (_lightness(each).astype(np.float64) for each in (output, truth))
+    inside = selected(mask, output.shape)
+    luminance, structure = similarity(_lightness(output), _lightness(truth))
+    return float((luminance * structure)[inside].mean())
+
+
+def similarity(
+    first: NDArray[np.floating], second: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """SSIM's two factors, of luminance and of contrast and structure, (H, W) each.
+
+    Args:
+        first, second: (H, W) lightness, 0 to 100.
+    """
+    one, other = first.astype(np.float64), second.astype(np.float64)
 
     def blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return cv2.GaussianBlur(values, (11, 11), 1.5)
 
-    mean1, mean2 = blur(first), blur(second)
-    var1, var2 = blur(first**2) - mean1**2, blur(second**2) - mean2**2
-    covariance = blur(first * second) - mean1 * mean2
+    mean1, mean2 = blur(one), blur(other)
+    var1, var2 = blur(one**2) - mean1**2, blur(other**2) - mean2**2
+    covariance = blur(one * other) - mean1 * mean2
     c1, c2 = (0.01 * 100.0) ** 2, (0.03 * 100.0) ** 2
-    index = ((2 * mean1 * mean2 + c1) * (2 * covariance + c2)) / (
-        (mean1**2 + mean2**2 + c1) * (var1 + var2 + c2)
-    )
-    return float(index[inside].mean())
+    luminance = (2 * mean1 * mean2 + c1) / (mean1**2 + mean2**2 + c1)
+    return luminance, (2 * covariance + c2) / (var1 + var2 + c2)
 
 
 def changed_outside(output: Image, source: Image, mask: Mask) -> float:

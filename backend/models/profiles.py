@@ -151,6 +151,14 @@ class TrainingSettings:
     extra_style_modules: tuple[str, ...] = _setting(
         (), "further modules whose convolutions belong to the style, such as up_blocks.2.resnets.0"
     )
+    lora_blocks: tuple[str, ...] = _setting(
+        (), "attention blocks that are trained beside the style blocks; empty: all others"
+    )
+    design: bool = _setting(
+        True,
+        "learn the design as well; without it, as DB-LoRA and B-LoRA do, stage one learns the "
+        "embroidery alone, with all of the LoRA and no routing",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
