@@ -22,8 +22,9 @@ where the job table cannot be written or the quota is used up.
     POST /v1/clients/leave          {pid} → {stopping}: true if nobody else needs the service
     POST /v1/shutdown               stops the service
 
-An event is {n, state} or {n, progress}; n counts from 1 in each job, also across restarts, and of
-progress the newest 2,000 are kept.
+An event is {n, state}, {n, progress} or {n, log: {level, text}}; n counts from 1 in each job, also
+across restarts. Of progress and log lines the newest 2,000 are kept; lines have at most 500
+characters, a running job at most 500 of them, and secrets and paths outside the roots are left out.
 
 With `serve --quota-gb X` a job is refused where the results of the newest 1,000 jobs, checkpoints
 included, leave no room for it, when it is sent and again before it starts. Nothing is deleted by

@@ -12,8 +12,17 @@ from backend.errors import InputError, ResourceError
 
 __all__ = ["SCHEMA_VERSION", "Database", "StoreError"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_SECONDS = 2.0
+_EVENTS = """CREATE TABLE events (
+        job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+        n INTEGER NOT NULL,
+        state TEXT,
+        progress TEXT,
+        log TEXT,
+        PRIMARY KEY (job, n),
+        CHECK ((state IS NOT NULL) + (progress IS NOT NULL) + (log IS NOT NULL) = 1)
+    ) WITHOUT ROWID"""
 _SCHEMA = (
     """CREATE TABLE jobs (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -34,14 +43,7 @@ _SCHEMA = (
     """CREATE TRIGGER final_stays BEFORE UPDATE ON jobs
         WHEN OLD.state IN ('done', 'failed', 'cancelled')
         BEGIN SELECT RAISE(ABORT, 'a finished job does not change'); END""",
-    """CREATE TABLE events (
-        job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
-        n INTEGER NOT NULL,
-        state TEXT,
-        progress TEXT,
-        PRIMARY KEY (job, n),
-        CHECK ((state IS NULL) != (progress IS NULL))
-    ) WITHOUT ROWID""",
+    _EVENTS,
     """CREATE TABLE artefacts (
         job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
         role TEXT NOT NULL,
@@ -51,6 +53,15 @@ _SCHEMA = (
         PRIMARY KEY (job, path)
     ) WITHOUT ROWID""",
 )
+# From each version to the next.
+_CHANGES = {
+    1: (
+        "ALTER TABLE events RENAME TO old_events",
+        _EVENTS,
+        "INSERT INTO events SELECT job, n, state, progress, NULL FROM old_events",
+        "DROP TABLE old_events",
+    ),
+}
 _WORDS = {
     sqlite3.SQLITE_FULL: ("the disk is full", "Free some space, then try again."),
     sqlite3.SQLITE_IOERR: (
@@ -104,9 +115,10 @@ class Database:
             )
         if self.problems():
             raise StoreError(f"{self._name}: it is damaged.", _DAMAGED)
-        if version == 0:
+        if version < SCHEMA_VERSION:
+            changes = [_CHANGES[each] for each in range(version, SCHEMA_VERSION) if each]
             with self.writing():
-                for statement in _SCHEMA:
+                for statement in sum(changes, ()) if version else _SCHEMA:
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

@@ -13,9 +13,11 @@ from backend.checks import remove_leftovers
 from backend.jobs import Job, JobStatus, Progress, Result, job_to_dict
 from backend.service.artefacts import Artefact
 from backend.service.database import StoreError
+from backend.service.events import LogLine
 from backend.service.process import Worker
 from backend.service.quota import QuotaError
 from backend.service.records import Records
+from backend.service.redaction import Redactor
 from backend.service.store import JobStore
 
 __all__ = ["CANCEL_PATIENCE", "Lane"]
@@ -24,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 CANCEL_PATIENCE = 1.2  # seconds a worker may take to stop a job by itself
 STOP_PATIENCE = 1.0
+MOST_LINES = 500  # of a job's log, each time it runs
 RETRY_SECONDS = 2.0  # until a job table that could not be written is tried again
 
 
@@ -39,6 +42,7 @@ class Lane:
         moved_on: called when a job has ended: others may have waited for it.
         records: where workers say that they have finished; None if nothing outlives the service.
         admit: raises a QuotaError where there is no room for what a job makes.
+        redact: makes lines of a worker's log fit for clients.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Lane:
         moved_on: Callable[[], None],
         records: Records | None = None,
         admit: Callable[[Job], None] = lambda _: None,
+        redact: Callable[[str], str] = Redactor(),  # noqa: B008 - it never changes
     ) -> None:
         self._store = store
         self._kinds = kinds
@@ -58,6 +63,8 @@ class Lane:
         self._moved_on = moved_on
         self._records = records
         self._admit = admit
+        self._redact = redact
+        self._lines = 0  # of the running job's log
         self._worker: Worker | None = None
         self._running: str | None = None
         self._given = False  # whether the worker has heard of the running job
@@ -143,6 +150,7 @@ class Lane:
             self._worker = None
 
     async def _work(self, id: str) -> None:
+        self._lines = 0
         try:
             try:
                 last = await self._last_word(id)
@@ -174,6 +182,9 @@ class Lane:
             self._pass_on_cancel(id)
         while True:
             message = await self._worker.receive()
+            if message is not None and "log" in message:
+                self._hear(id, message["log"])
+                continue
             if message is None or "progress" not in message:
                 return message
             if self._cancelling:
@@ -182,6 +193,20 @@ class Lane:
                 self._store.progress(id, Progress(**message["progress"]))
             except StoreError as error:
                 _log.warning("job %s: its progress is not noted: %s", id, error)
+
+    def _hear(self, id: str, line: dict[str, Any]) -> None:
+        """Note a line of the worker's log; of a flood only the beginning."""
+        self._lines += 1
+        if self._lines > MOST_LINES:
+            return
+        text = self._redact(str(line.get("text")))
+        if self._lines == MOST_LINES:
+            text = "more was said; the rest is left out"
+        level = {"warning": "warning", "error": "error"}.get(str(line.get("level")), "info")
+        try:
+            self._store.log(id, LogLine(level, text))
+        except StoreError as error:
+            _log.warning("job %s: a line of its log is not noted: %s", id, error)
 
     def _let_go(self) -> None:
         """The worker has nothing more to do with the job."""

@@ -16,7 +16,7 @@ __all__ = ["Worker"]
 WORKER = (sys.executable, "-m", "backend.service.worker")
 LAST_PATIENCE = 0.5  # seconds between the end of a worker's output and its own end
 _LINE_LIMIT = 2**20
-_MESSAGES = {"progress", "done", "error", "cancelled"}
+_MESSAGES = {"progress", "log", "done", "error", "cancelled"}
 
 
 class Worker:

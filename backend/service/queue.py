@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from backend.jobs import JOB_TYPES, Job, JobState, JobStatus, PreviewJob
 from backend.service.lane import Lane
 from backend.service.process import WORKER
 from backend.service.quota import Quota
 from backend.service.records import Records
+from backend.service.redaction import Redactor
 from backend.service.store import JobStore
 
 __all__ = ["Queue"]
@@ -25,6 +26,7 @@ class Queue:
     Args:
         records: what outlives this service, if anything does.
         quota: how much results may take, if there is a limit.
+        redact: makes lines of workers' logs fit for clients; without, no path is.
         command: starts a worker.
         idle: seconds after which a worker without a job is ended; by kind of job if absent.
     """
@@ -36,6 +38,7 @@ class Queue:
         idle: float | None = None,
         records: Records | None = None,
         quota: Quota | None = None,
+        redact: Callable[[str], str] = Redactor(),  # noqa: B008 - it never changes
     ) -> None:
         self._store = store
         self._admit = (quota or Quota(store)).check
@@ -48,6 +51,7 @@ class Queue:
                 self._wake,
                 records,
                 self._admit,
+                redact,
             )
             for kinds, seconds in IDLE_SECONDS.items()
         ]

@@ -28,6 +28,7 @@ from backend.service.queue import Queue
 from backend.service.quota import Quota
 from backend.service.records import Records
 from backend.service.recovery import recover
+from backend.service.redaction import Redactor
 from backend.service.security import Guard, Roots
 from backend.service.store import JobStore
 
@@ -86,7 +87,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
-    queue = Queue(store, records=records, quota=quota)
+    queue = Queue(store, records=records, quota=quota, redact=Redactor(roots.names, [token]))
     server: uvicorn.Server
 
     def stop() -> None:

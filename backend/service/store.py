@@ -21,12 +21,12 @@ from backend.jobs import (
 )
 from backend.service.artefacts import Artefact
 from backend.service.database import Database
-from backend.service.events import Event, News
+from backend.service.events import Event, LogLine, News
 from backend.service.sharing import share_files
 
 __all__ = ["EVENTS_KEPT", "JobStore", "Outputs"]
 
-EVENTS_KEPT = 2000  # of progress, for each job: the newest
+EVENTS_KEPT = 2000  # of progress and log lines, for each job: the newest
 _TRIM_EVERY = 500
 _NEXT = {
     JobState.QUEUED: {JobState.RUNNING, JobState.FAILED, JobState.CANCELLED},
@@ -183,12 +183,17 @@ class JobStore:
     def events(self, id: str, since: int) -> list[Event]:
         """What happened to a job after its event number `since`."""
         query = (
-            "SELECT n, state, progress FROM events "
+            "SELECT n, state, progress, log FROM events "
             "WHERE job = (SELECT seq FROM jobs WHERE id = ?) AND n > ? ORDER BY n"
         )
         return [
-            Event(n, JobState(state)) if state else Event(n, progress=_progress(progress))
-            for n, state, progress in self._database.rows(query, id, since)
+            Event(
+                n,
+                JobState(state) if state else None,
+                _progress(progress) if progress else None,
+                LogLine(**json.loads(log)) if log else None,
+            )
+            for n, state, progress, log in self._database.rows(query, id, since)
         ]
 
     def next_queued(self, kinds: Collection[str]) -> str | None:
@@ -255,6 +260,13 @@ class JobStore:
                 self._note(id, progress=progress)
             self.news.tell()
 
+    def log(self, id: str, line: LogLine) -> None:
+        """As `progress`, with a line of the job's log."""
+        if id in self._unfinished:
+            with self._database.writing(durable=False):
+                self._note(id, log=line)
+            self.news.tell()
+
     def problems(self) -> list[str]:
         """What is wrong with the table, in its structure and its content; nothing, as a rule."""
         found = self._database.problems()
@@ -307,7 +319,11 @@ class JobStore:
         return self.status(id)
 
     def _note(
-        self, id: str, state: JobState | None = None, progress: Progress | None = None
+        self,
+        id: str,
+        state: JobState | None = None,
+        progress: Progress | None = None,
+        log: LogLine | None = None,
     ) -> None:
         """Add an event, inside the transaction of what it tells of."""
         ((seq, n),) = self._database.rows(
@@ -315,11 +331,11 @@ class JobStore:
             "FROM jobs WHERE id = ?",
             id,
         )
-        text = None if progress is None else json.dumps(asdict(progress))
-        self._database.execute("INSERT INTO events VALUES (?, ?, ?, ?)", seq, n, state, text)
+        texts = [None if each is None else json.dumps(asdict(each)) for each in (progress, log)]
+        self._database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", seq, n, state, *texts)
         if n % _TRIM_EVERY == 0:
             self._database.execute(
-                "DELETE FROM events WHERE job = ? AND n <= ? AND progress IS NOT NULL",
+                "DELETE FROM events WHERE job = ? AND n <= ? AND state IS NULL",
                 *(seq, n - EVENTS_KEPT),
             )
 

@@ -1,7 +1,8 @@
 """The process that does the work: JSON lines in on stdin, JSON lines out on stdout.
 
     in   {"run": ID, "job": {…}, "receipt": PATH}   {"cancel": ID}
-    out  {"progress": {…}}   {"done": {…}, "artefacts": […]}   {"cancelled": true}
+    out  {"progress": {…}}   {"log": {"level": …, "text": …}}
+         {"done": {…}, "artefacts": […]}   {"cancelled": true}
          {"error": …, "remedy": …, "trace": …}
 
 A finished job's result is first written to its receipt, if it has one: there the next service
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import queue
 import signal
@@ -33,6 +35,8 @@ from backend.service.artefacts import measure, sync
 from backend.service.receipts import Receipt
 
 __all__ = ["main"]
+
+_log = logging.getLogger(__name__)
 
 LAST_WORDS = 1.5  # seconds between the end of stdin and a hard exit
 LAST_RECEIPT = 2.0  # seconds more for a job that is finished but for its receipt
@@ -83,14 +87,20 @@ class _Inbox:
 
 def _run(engine: Engine, order: _Order, inbox: _Inbox) -> dict[str, Any]:
     """Runs one job, prints its progress, returns the last message about it."""
-    steps = engine.run(order.job)
+    steps, stage = engine.run(order.job), ""
     try:
         while True:
             try:
                 progress = next(steps)
             except StopIteration as finished:
+                seconds = finished.value.seconds
+                parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+                _log.info("finished: %s", parts)
                 with inbox.finishing:
                     return _finished(finished.value, order.receipt)
+            if progress.stage != stage:
+                stage = progress.stage
+                _log.info("%s: %d steps", stage, progress.steps)
             if inbox.cancelled(order.id):
                 return {"cancelled": True}
             _say({"progress": dataclasses.asdict(progress)})
@@ -138,11 +148,23 @@ def _leave(receipt: Receipt, path: Path) -> None:
 
 
 _channel: TextIO
+_saying = threading.Lock()
 
 
 def _say(message: dict[str, Any]) -> None:
-    _channel.write(json.dumps(message) + "\n")
-    _channel.flush()
+    with _saying:
+        _channel.write(json.dumps(message) + "\n")
+        _channel.flush()
+
+
+class _Lines(logging.Handler):
+    """Passes on what this program and its libraries log, for the job's clients."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            _say({"log": {"level": record.levelname.lower(), "text": record.getMessage()[:10_000]}})
+        except (OSError, TypeError, ValueError):
+            return  # a badly formed line, or nobody is left to hear it: no reason to end a job
 
 
 def main() -> None:
@@ -153,6 +175,12 @@ def main() -> None:
     os.dup2(2, 1)
     # Ctrl-C reaches the whole terminal group; the service decides what stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    screen = logging.StreamHandler()
+    screen.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines(), screen])
+    logging.getLogger("backend").setLevel(logging.INFO)
+    _log.setLevel(logging.INFO)  # its name differs where this module is the program
+    logging.captureWarnings(True)
     inbox, engine = _Inbox(sys.stdin), Engine()
     while (order := inbox.next()) is not None:
         _say(_run(engine, order, inbox))
