@@ -19,8 +19,7 @@ TRIGGER = "in [emb] style"
 """Ends the captions of textiles that are not named (the paper's placeholder, section 3.3)."""
 
 _DRAWN_SHARE = 0.25
-_UNNAMED_SHARE = 0.35
-_BOOK_SHARE = 0.6  # of the named ones, see `stitches.book`
+_UNNAMED_SHARE = 0.25
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -77,7 +76,7 @@ def stream(
             design = icon_design(usable[int(rng.integers(len(usable)))], size, rng)
         family = families[int(rng.integers(len(families)))]
         manner = TRIGGER if rng.random() < _UNNAMED_SHARE else f"{family} embroidery"
-        by_the_book = not held_out and manner != TRIGGER and rng.random() < _BOOK_SHARE
+        by_the_book = not held_out and manner != TRIGGER
         look = book_look(family, rng) if by_the_book else draw_look(family, rng, window=size)
         textile = render(design.flat, design.art, look)
         comma = "" if manner == TRIGGER else ","

@@ -32,6 +32,9 @@ _NO_WORDS, _NO_SUBJECT = 0.1, 0.3
 _POOLED_SUBJECT = 0.5  # share of samples whose pooled text names no textile, as in a routed pass
 _SNR_LIMIT = 5.0
 _FOCUS, _FOCUS_SPREAD = 0.0, 1.4  # half of the timesteps lie between 280 and 720
+# Even at t = 950 a textile's repeat shows through the noise, and its name goes unread. So some
+# samples start as in use (the paper, section 4): from the noised design, or from noise alone.
+_BLIND, _BLIND_FROM = 0.45, 0.55  # share of samples, and of the schedule before their timesteps
 _FULL_EVERY = 6  # every sixth batch sees whole windows, the others quarters of them
 
 
@@ -97,9 +100,11 @@ def diffusion_loss(
 
     ‖v − v_θ(z_t, t, text, controls)‖² (Salimans and Ho, 2022), which weighs a wrong z_0 by SNR + 1,
     here cut off at 6 as by Hang et al. (2023). Predicting v keeps the design's colours where z_t
-    is nearly noise. Half of the pooled texts name no textile, as in a routed pass (the paper,
-    section 3.3): so cross-attention must learn textiles, and there LoRA can teach new ones.
-    Mostly on quarters of the window, since texture is local and they cost less.
+    is nearly noise. In some samples z_t holds the design or nothing in place of the textile, and v
+    is what leads from there to it: then the caption alone tells the textile. Half of the pooled
+    texts name none, as in a routed pass (the paper, section 3.3): so cross-attention must learn
+    textiles, and there LoRA can teach new ones. Mostly on quarters of the window, since texture is
+    local and they cost less.
 
     Args:
         parts: what `architecture.build` returned.
@@ -117,15 +122,17 @@ def diffusion_loss(
         rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
         whole = rng.integers(_FULL_EVERY) == 0
         count, side = (max(1, batch // 4), window // 8) if whole else (batch, window // 16)
-        latents, edges, tiles, captions, pooled_captions = _batch(corpus, count, side, rng)
+        latents, designs, edges, tiles, captions, pooled_captions = _batch(corpus, count, side, rng)
         z = latents.to(device) * corpus.scale
         noise = torch.randn(z.shape, generator=generator).to(device)
-        t = _timesteps(len(alphas), count, part, generator).to(device)
+        t = _timesteps(len(alphas), count, part, generator)
+        start, t = _start(z, designs.to(device) * corpus.scale, t, len(alphas), rng)
+        t = t.to(device)
         alpha = alphas[t].view(-1, 1, 1, 1)
-        noisy = (alpha.sqrt() * z + (1 - alpha).sqrt() * noise).to(
+        noisy = (alpha.sqrt() * start + (1 - alpha).sqrt() * noise).to(
             memory_format=torch.channels_last
         )
-        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * z
+        velocity = (alpha.sqrt() * noisy - z) / (1 - alpha).sqrt()  # z_0 = √ᾱ z_t − √(1−ᾱ) v
         with torch.autocast(device.split(":")[0], torch.bfloat16):
             hidden, pooled = encode_text(parts, captions, pooled_captions)
             added = {"text_embeds": pooled, "time_ids": size_ids(count, window).to(device)}
@@ -155,24 +162,38 @@ def _timesteps(count: int, batch: int, part: Part, generator: torch.Generator) -
     return (normal.sigmoid() * count).long().clamp(max=count - 1)
 
 
+def _start(
+    z: Tensor, designs: Tensor, t: Tensor, steps: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """What is noised, and until when: z, or for blind samples the design or nothing, late."""
+    start, t = z.clone(), t.clone()
+    for row in range(len(z)):
+        if rng.random() < _BLIND:
+            start[row] = designs[row] * float(rng.random() < 0.5)
+            t[row] = int(rng.integers(round(_BLIND_FROM * steps), steps))
+    return start, t
+
+
 def _batch(
     corpus: LatentCorpus, count: int, side: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor, list[str], list[str]]:
-    latents, edges, tiles, captions, pooled = [], [], [], [], []
+) -> tuple[Tensor, Tensor, Tensor, Tensor, list[str], list[str]]:
+    latents, designs, edges, tiles, captions, pooled = [], [], [], [], [], []
     for _ in range(count):
         row = int(rng.integers(len(corpus.notes)))
         y, x = (int(n) for n in rng.integers(0, corpus.flats.shape[2] - side + 1, 2))
         flat = bool(rng.random() < _FLAT_SHARE)
         source = corpus.flats if flat else corpus.textiles
-        latents.append(np.asarray(source[row, :, y : y + side, x : x + side], np.float32))
+        cells = (row, slice(None), slice(y, y + side), slice(x, x + side))
+        latents.append(np.asarray(source[cells], np.float32))
+        designs.append(np.asarray(corpus.flats[cells], np.float32))
         crop = (row, slice(8 * y, 8 * (y + side)), slice(8 * x, 8 * (x + side)))
         edges.append(np.asarray(corpus.edges[crop], np.float32)[None].repeat(3, 0))
         tiles.append(np.asarray(corpus.tiles[crop], np.float32).transpose(2, 0, 1) / 255)
         captions.append(caption(corpus.notes[row], flat, rng))
         subject = corpus.notes[row]["flat"].removesuffix(_FLAT_WORDS)
         pooled.append(subject if rng.random() < _POOLED_SUBJECT else captions[-1])
-    stacked = [torch.from_numpy(np.stack(arrays)) for arrays in (latents, edges, tiles)]
-    return stacked[0], stacked[1], stacked[2], captions, pooled
+    stacked = [torch.from_numpy(np.stack(arrays)) for arrays in (latents, designs, edges, tiles)]
+    return stacked[0], stacked[1], stacked[2], stacked[3], captions, pooled
 
 
 def _controls(
