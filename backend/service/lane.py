@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 CANCEL_PATIENCE = 1.2  # seconds a worker may take to stop a job by itself
 STOP_PATIENCE = 1.0
 MOST_LINES = 500  # of a job's log, each time it runs
+BACK_OFF = 0.5  # seconds after a worker's first crash; twice that after each further one
+LONGEST_BACK_OFF = 60.0
+MOST_CRASHES = 5  # in a row; then nothing more is tried by itself
 RETRY_SECONDS = 2.0  # until a job table that could not be written is tried again
 
 
@@ -43,6 +46,9 @@ class Lane:
         records: where workers say that they have finished; None if nothing outlives the service.
         admit: raises a QuotaError where there is no room for what a job makes.
         redact: makes lines of a worker's log fit for clients.
+        variables: of the worker's environment, such as which GPU is its own.
+        hopeless: whether no lane for these kinds has a worker that lives; asked when this one's
+            has crashed too often.
     """
 
     def __init__(
@@ -55,15 +61,21 @@ class Lane:
         records: Records | None = None,
         admit: Callable[[Job], None] = lambda _: None,
         redact: Callable[[str], str] = Redactor(),  # noqa: B008 - it never changes
+        variables: Mapping[str, str] | None = None,
+        hopeless: Callable[[Collection[str]], bool] = lambda _: True,
     ) -> None:
         self._store = store
-        self._kinds = kinds
+        self.kinds = kinds
         self._command = command
         self._idle = idle
         self._moved_on = moved_on
         self._records = records
         self._admit = admit
         self._redact = redact
+        self._variables = variables
+        self._hopeless = hopeless
+        self._crashes = 0  # in a row
+        self._not_before = 0.0  # of the event loop's clock: when a worker may be started again
         self._lines = 0  # of the running job's log
         self._worker: Worker | None = None
         self._running: str | None = None
@@ -75,6 +87,11 @@ class Lane:
     def wake(self) -> None:
         """There may be something to do."""
         self._news.set()
+
+    @property
+    def broken(self) -> bool:
+        """Whether its worker has crashed too often to be tried any more, but for a new job."""
+        return self._crashes >= MOST_CRASHES
 
     def runs(self, id: str) -> bool:
         return id == self._running
@@ -106,9 +123,13 @@ class Lane:
         try:
             while True:
                 self._news.clear()
-                self._running = self._store.next_queued(self._kinds)
-                if self._running is None:
+                if self._store.next_queued(self.kinds) is None:
                     await self._rest()
+                    continue
+                # Jobs wait meanwhile, and can be cancelled or taken by another lane.
+                await asyncio.sleep(self._not_before - asyncio.get_running_loop().time())
+                self._running = self._store.next_queued(self.kinds)
+                if self._running is None:
                     continue
                 try:
                     self._admit(self._store.job(self._running))
@@ -127,6 +148,8 @@ class Lane:
                     continue
                 await self._work(self._running)
                 self._running = None
+                if self.broken and self._hopeless(self.kinds):
+                    await self._give_up()
                 self._moved_on()
         finally:
             await self._dismiss()
@@ -149,12 +172,35 @@ class Lane:
             await self._worker.stop(STOP_PATIENCE)
             self._worker = None
 
+    async def _give_up(self) -> None:
+        """Fail what waits for a worker that does not live; what comes later is tried once."""
+        for id in self._store.queued(self.kinds):
+            await self._conclude(
+                id,
+                {
+                    "error": f"The worker process crashed {self._crashes} times in a row: "
+                    "no more jobs are tried.",
+                    "remedy": "`python -m backend doctor` and the log say more; then run the job "
+                    "again.",
+                },
+            )
+
+    def _count(self, crashed: bool) -> None:
+        """After a job: whether its worker has lived, and when the next may be started."""
+        self._crashes = self._crashes + 1 if crashed else 0
+        pause = min(BACK_OFF * 2.0 ** (self._crashes - 1), LONGEST_BACK_OFF) if crashed else 0.0
+        self._not_before = asyncio.get_running_loop().time() + (
+            LONGEST_BACK_OFF if self.broken else pause
+        )
+
     async def _work(self, id: str) -> None:
         self._lines = 0
         try:
             try:
                 last = await self._last_word(id)
+                self._count(crashed=last is None and not self._cancelling)
             except OSError as error:
+                self._count(crashed=True)
                 last = {
                     "error": f"The worker process cannot be started ({error.strerror or error}).",
                     "remedy": "Close other programs, or restart the backend.",
@@ -172,7 +218,7 @@ class Lane:
         """What the worker says at the job's end; None if it dies without a word."""
         if self._worker is None or not self._worker.alive:
             lock = self._records.lock if self._records else None
-            self._worker = await Worker.start(self._command, lock)
+            self._worker = await Worker.start(self._command, lock, self._variables)
         order = {"run": id, "job": job_to_dict(self._store.job(id))}
         if self._records is not None:
             order["receipt"] = str(self._records.receipt(id))

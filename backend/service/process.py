@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from backend.service.locks import Lock
@@ -26,8 +27,17 @@ class Worker:
         self._process = process
 
     @classmethod
-    async def start(cls, command: Sequence[str] = WORKER, lock: Lock | None = None) -> Self:
-        """A new worker; it holds `lock`, if given, until it ends."""
+    async def start(
+        cls,
+        command: Sequence[str] = WORKER,
+        lock: Lock | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Self:
+        """A new worker; it holds `lock`, if given, until it ends.
+
+        Args:
+            variables: of its environment, beside this process's own.
+        """
         inherited = (lock.descriptor,) if lock is not None and sys.platform != "win32" else ()
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -35,6 +45,7 @@ class Worker:
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_LIMIT,
             pass_fds=inherited,
+            env={**os.environ, **(variables or {})},
         )
         return cls(process)
 

@@ -1,11 +1,12 @@
-"""Shares the queued jobs out to two lanes: long ones, and first looks, which wait for none."""
+"""Shares the queued jobs out to lanes: one a GPU for long ones, and one for first looks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from backend.jobs import JOB_TYPES, Job, JobState, JobStatus, PreviewJob
+from backend.service.devices import only
 from backend.service.lane import Lane
 from backend.service.process import WORKER
 from backend.service.quota import Quota
@@ -27,6 +28,8 @@ class Queue:
         records: what outlives this service, if anything does.
         quota: how much results may take, if there is a limit.
         redact: makes lines of workers' logs fit for clients; without, no path is.
+        devices: GPUs that get a worker each, as `devices.devices` names them; without, one worker
+            takes what it finds.
         command: starts a worker.
         idle: seconds after which a worker without a job is ended; by kind of job if absent.
     """
@@ -39,9 +42,12 @@ class Queue:
         records: Records | None = None,
         quota: Quota | None = None,
         redact: Callable[[str], str] = Redactor(),  # noqa: B008 - it never changes
+        devices: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._admit = (quota or Quota(store)).check
+        # A first look does not use a GPU.
+        places = {QUICK: [None], LONG: [only(each) for each in devices] or [None]}
         self._lanes = [
             Lane(
                 store,
@@ -52,8 +58,11 @@ class Queue:
                 records,
                 self._admit,
                 redact,
+                variables,
+                self._hopeless,
             )
             for kinds, seconds in IDLE_SECONDS.items()
+            for variables in places[kinds]
         ]
 
     def submit(self, job: Job, owner: int | None = None, key: str | None = None) -> JobStatus:
@@ -96,3 +105,6 @@ class Queue:
     def _wake(self) -> None:
         for lane in self._lanes:
             lane.wake()
+
+    def _hopeless(self, kinds: Collection[str]) -> bool:
+        return all(lane.broken for lane in self._lanes if lane.kinds == kinds)

@@ -21,6 +21,7 @@ import backend
 from backend.jobs import PROTOCOL_VERSION
 from backend.service.app import Service
 from backend.service.database import StoreError
+from backend.service.devices import devices
 from backend.service.info import InfoFile
 from backend.service.lifetime import Clients, watch_parent, watch_stdin
 from backend.service.log import log_to
@@ -87,7 +88,13 @@ async def _serve(
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
-    queue = Queue(store, records=records, quota=quota, redact=Redactor(roots.names, [token]))
+    queue = Queue(
+        store,
+        records=records,
+        quota=quota,
+        redact=Redactor(roots.names, [token]),
+        devices=devices(),
+    )
     server: uvicorn.Server
 
     def stop() -> None:

@@ -213,6 +213,14 @@ class JobStore:
             earlier.append(job)
         return None
 
+    def queued(self, kinds: Collection[str]) -> list[str]:
+        """Ids of all jobs of these kinds that wait."""
+        return [
+            id
+            for id, (job, state) in self._unfinished.items()
+            if state is JobState.QUEUED and job.kind in kinds
+        ]
+
     def unfinished(self, owner: int) -> list[str]:
         """Ids of the jobs that a process waits for."""
         query = f"SELECT id FROM jobs WHERE {_UNFINISHED} AND owner = ? ORDER BY seq"
