@@ -13,7 +13,7 @@ import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
 from backend.emolora.adapter import Adapter, attention_blocks
-from backend.emolora.pair import encode, make_pair
+from backend.emolora.pair import encode, pair_steps
 from backend.emolora.stage_one import accumulate, draw
 from backend.evaluation.benchmark.making import profile_of
 from backend.evaluation.benchmark.methods import METHODS, Method
@@ -25,6 +25,7 @@ from backend.evaluation.benchmark.summary import compare, targets
 from backend.imaging.files import read_rgba
 from backend.models.loading import Models
 from backend.models.profiles import Profile
+from backend.progress import outcome
 from backend.starter.designs import Icon, is_held_out
 
 STYLE, CONTENT = "up_blocks.0.attentions.1", "up_blocks.0.attentions.0"
@@ -55,7 +56,7 @@ def test_b_lora_trains_two_blocks_on_the_picture_alone(
         CONTENT,
     }
     assert all(STYLE in name for name in adapter.style_weights())
-    pair = make_pair(models, str(references[0].photo), mask=str(references[0].mask))
+    pair = outcome(pair_steps(models, str(references[0].photo), mask=str(references[0].mask)))
     encoded = encode(models, pair, models.profile.prompts())
     assert encoded.controls is None
     chance = draw(models, encoded, (0, 1, 0))
@@ -94,7 +95,7 @@ def test_true_answers_have_the_scale_of_the_trained_pair(
     profile = replace(tiny_models.profile, pair=wide)
     for reference in rendered(Store(tmp_path), profile, 1, 2, 4.0, 3):
         models = replace(tiny_models, profile=profile_of(profile, METHODS[0], reference))
-        pair = make_pair(models, str(reference.photo), mask=str(reference.mask))
+        pair = outcome(pair_steps(models, str(reference.photo), mask=str(reference.mask)))
         photo = read_rgba(reference.photo)[..., :3]
         height, width = (side // 2 for side in pair.embroidery.shape[:2])
         middle = pair.embroidery[height // 2 :, width // 2 :][:height, :width]
