@@ -15,19 +15,21 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENTS = ROOT / ".venvs"
 BUILD = ROOT / "build"
 PYTHON = (3, 11)
-NEEDED_GIB = 6
 # No hub, no telemetry: everything that a command here uses is in the project or in the lock files.
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -70,6 +72,26 @@ def base_python() -> str:
     return found
 
 
+def torch_rule() -> ModuleType:
+    """The add-on's choice of torch, from its file: the add-on itself needs Blender."""
+    file = ROOT / "blender_addon" / "link" / "torch_build.py"
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # dataclasses look for their module there
+    spec.loader.exec_module(module)
+    return module
+
+
+def fetch_torch(pip: list[str], name: str, arguments: Sequence[str]) -> None:
+    """Install the build of torch that this machine needs, before the lock file asks for any."""
+    # Another index: a firewall that hides it should be noticed soon.
+    own = [*pip, "--retries", "2", "--timeout", "20", *arguments]
+    if subprocess.run(own, capture_output=True).returncode:
+        say(f"torch for {name} alone cannot be fetched here: taking what the package index has")
+
+
 def environment(name: str, locks: list[str]) -> Path:
     """The Python of the virtual environment `name`, made or brought up to its lock files."""
     folder = ENVIRONMENTS / name
@@ -78,9 +100,14 @@ def environment(name: str, locks: list[str]) -> Path:
     wanted = hashlib.sha256(b"".join((ROOT / lock).read_bytes() for lock in locks)).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted and python.is_file():
         return python
-    free = shutil.disk_usage(ROOT).free / 2**30
-    if free < NEEDED_GIB:
-        fail(f"{ROOT} has {free:.1f} GiB free, {NEEDED_GIB} are needed: make room, then run again.")
+    rule = torch_rule()
+    torch = rule.choose("".join((ROOT / lock).read_text() for lock in locks), rule.has_nvidia())
+    free = shutil.disk_usage(ROOT).free
+    if free < torch.needed:
+        fail(
+            f"{ROOT} has {free / 2**30:.1f} GiB free, {torch.needed / 2**30:.0f} are needed: "
+            "make room, then run again."
+        )
     say(f"installing the environment '{name}' from {', '.join(locks)} into {folder}")
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
@@ -89,6 +116,8 @@ def environment(name: str, locks: list[str]) -> Path:
             "Python could not make a virtual environment: install its venv module, then run again."
         )
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if torch.arguments:
+        fetch_torch(install, torch.name, torch.arguments)
     for lock in locks:
         install += ["-r", str(ROOT / lock)]
     pip = subprocess.run(install, capture_output=True, text=True)

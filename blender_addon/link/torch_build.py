@@ -13,6 +13,7 @@ __all__ = ["TorchBuild", "choose", "has_nvidia"]
 
 INDEX = "https://download.pytorch.org/whl"
 PINNED = re.compile(r"^torch==\S+", re.MULTILINE)
+HASH = "--hash="
 # The environment, and the downloads beside it while pip unpacks them.
 SMALL, LARGE = 4 * 2**30, 9 * 2**30
 
@@ -49,7 +50,7 @@ def choose(lock: str, nvidia: bool, platform: str = sys.platform) -> TorchBuild:
     """The build to fetch.
 
     The package index's own torch is for NVIDIA on Linux, for the processor on Windows, and for
-    Apple's GPUs on macOS.
+    Apple's GPUs on macOS. A lock file with hashes names the very files, so nothing else is chosen.
 
     Args:
         lock: text of the lock file, which pins torch.
@@ -57,8 +58,8 @@ def choose(lock: str, nvidia: bool, platform: str = sys.platform) -> TorchBuild:
     pinned = PINNED.search(lock)
     if pinned is None or platform == "darwin":
         return TorchBuild(SMALL)
-    if nvidia and platform != "win32":
-        return TorchBuild(LARGE)
+    if HASH in lock or (nvidia and platform != "win32"):
+        return TorchBuild(SMALL if platform == "win32" else LARGE)
     if nvidia:
         name, folder, means = "NVIDIA GPUs", "cu130", "torch works on the processor, not on the GPU"
     elif platform == "win32":
