@@ -47,7 +47,10 @@ class Queue:
         self._store = store
         self._admit = (quota or Quota(store)).check
         # A first look does not use a GPU.
-        places = {QUICK: [None], LONG: [only(each) for each in devices] or [None]}
+        places: dict[frozenset[str], Sequence[dict[str, str] | None]] = {
+            QUICK: [None],
+            LONG: [only(each) for each in devices] or [None],
+        }
         self._lanes = [
             Lane(
                 store,

@@ -18,7 +18,7 @@ from .client import Endpoint, LinkError
 from .folders import data_folder
 from .install import Installer
 from .locate import find_backend
-from .session import Outcome, Phase, Session, Task
+from .session import RESTARTS, Outcome, Phase, Session, Task
 from .terminal import Terminal
 
 __all__ = [
@@ -159,7 +159,10 @@ def wait(task: Task, terminal: Terminal | None = None) -> str:
 
 def _outcome_of(task: Task, terminal: Terminal | None, until: float | None) -> Outcome | None:
     while until is None or time.monotonic() < until:
-        for outcome in session.step():
+        restarts, ended = session.restarts, session.step()
+        if terminal is not None and session.restarts > restarts:
+            terminal.say(f"warning: {_restarting()}")
+        for outcome in ended:
             if outcome.task is task:
                 if terminal is not None and task.status is not None and outcome.result:
                     terminal.progress(task.title, task.progress)
@@ -209,10 +212,17 @@ def watch() -> None:
         bpy.app.timers.register(_tick, first_interval=INTERVAL, persistent=True)
 
 
+def _restarting() -> str:
+    """What is said while a backend that ended by itself is started again."""
+    return f"The backend ended; it is started again ({session.restarts} of {RESTARTS})."
+
+
 def _tick() -> float | None:
-    before = session.phase
+    before, restarts = session.phase, session.restarts
     for outcome in session.step():
         conclude(outcome)
+    if session.restarts > restarts:
+        tell(_restarting())
     failure = session.failure
     if failure is not None and before is Phase.STARTING and not notice.error:
         tell(failure.message, failure.remedy, error=True)

@@ -24,6 +24,14 @@ __all__ = ["Outcome", "Phase", "Session", "Task"]
 
 # The service answers within milliseconds, but a machine deep in training may leave it no time.
 PATIENCE_SECONDS = 120.0
+# A backend that ended by itself is started again after a pause, which doubles, a few times.
+BACK_OFF_SECONDS = 1.0
+RESTARTS = 3
+STEADY_SECONDS = 600.0  # one that lived this long has not ended for the same reason
+
+
+class EndedError(LinkError):
+    """The backend has ended by itself."""
 
 
 class Phase(StrEnum):
@@ -74,20 +82,32 @@ class Outcome:
 
 @dataclass(slots=True)
 class Session:
-    """At most one backend, and the tasks given to it in order."""
+    """At most one backend, and the tasks given to it in order.
+
+    Attributes:
+        restarts: how often in a row the backend has ended by itself and was started again.
+    """
 
     tasks: list[Task] = field(default_factory=list)
     version: str = ""
     origin: str = ""
     failure: LinkError | None = None
     roots: list[Path] = field(default_factory=list)
+    restarts: int = 0
     _process: BackendProcess | None = None
     _client: Client | None = None
     _silent_since: float | None = None
     _data: Path | None = None  # of the backend that was joined, or started where others may join
+    _kept: bool = False  # whether jobs outlast the backend
+    _log: Path | None = None
+    _start: Callable[[], None] | None = None  # the backend, once more
+    _began: float = 0.0
+    _restart_at: float | None = None
 
     @property
     def phase(self) -> Phase:
+        if self._restart_at is not None:
+            return Phase.STARTING
         if self._process is not None and not self._process.running:
             return Phase.FAILED
         if self._client is not None:
@@ -133,10 +153,20 @@ class Session:
             return
         self.stop()
         self.failure = None
-        self.origin, self.roots, self._data = backend.origin, roots, data
+        self.restarts = 0
+        self._launch(backend, roots, parent, log, data)
+        self._start = lambda: self._launch(backend, roots, parent, log, data)
+
+    def _launch(
+        self, backend: Backend, roots: list[Path], parent: int, log: Path, data: Path | None
+    ) -> None:
+        self.origin, self.roots, self._data, self._log = backend.origin, roots, data, log
+        self._kept = data is not None
+        self._began = time.monotonic()
         if self._join():
             return
         alone = data is not None and find_running(data) is not None
+        self._kept = self._kept and not alone
         self._process = BackendProcess(
             backend.command(roots, parent, None if alone else data),
             log=log,
@@ -166,6 +196,10 @@ class Session:
 
     def stop(self) -> None:
         """Leave the backend; one that the add-on started ends when nobody is left."""
+        self._start = self._restart_at = None
+        self._leave()
+
+    def _leave(self) -> None:
         process, client, joined = self._process, self._client, self._data is not None
         self._process = self._client = self._silent_since = self._data = None
         if process is not None:
@@ -194,6 +228,8 @@ class Session:
 
     def step(self) -> list[Outcome]:
         """Look once at the backend and at each task; returns those that ended."""
+        if self._restart_at is not None:
+            return self._restart()
         if self._process is None and self._client is None:
             stopped, self.tasks = self.tasks, []
             return [Outcome(task) for task in stopped]
@@ -206,11 +242,43 @@ class Session:
             if self._silent_since is None:
                 self._silent_since = time.monotonic()
             if self._gone():
-                return self._give_up(self._ended())
+                return self._recover(self._ended())
             return [] if self.silence < PATIENCE_SECONDS else self._give_up(error)
+        except EndedError as error:
+            return self._recover(error)
+        except LinkError as error:
+            # One that was started again and does not come up has crashed once more.
+            return self._recover(error) if self.restarts and self._gone() else self._give_up(error)
+        if any(outcome.result is not None for outcome in outcomes):
+            self.restarts = 0
+        return outcomes
+
+    def _recover(self, error: LinkError) -> list[Outcome]:
+        """Have a backend that has ended started again, in a while, and its tasks go on."""
+        if time.monotonic() - self._began > STEADY_SECONDS:
+            self.restarts = 0
+        if self._start is None:
+            return self._give_up(error)
+        if self.restarts >= RESTARTS:
+            times = f"The backend ended {self.restarts + 1} times in a row: it is left off."
+            return self._give_up(LinkError(times, error.remedy))
+        self._leave()
+        for task in self.tasks:
+            if not self._kept:  # its jobs have ended with it
+                task.id, task.status = "", None
+        self._restart_at = time.monotonic() + BACK_OFF_SECONDS * 2.0**self.restarts
+        self.restarts += 1
+        return []
+
+    def _restart(self) -> list[Outcome]:
+        if self._restart_at is None or self._start is None or time.monotonic() < self._restart_at:
+            return []
+        self._restart_at = None
+        try:
+            self._start()
         except LinkError as error:
             return self._give_up(error)
-        return outcomes
+        return []
 
     def _begin(self) -> bool:
         """Shake hands once the started backend has announced itself; True when it is ready."""
@@ -243,14 +311,14 @@ class Session:
         except LinkError:
             return True
 
-    def _ended(self) -> LinkError:
-        return LinkError(
+    def _ended(self) -> EndedError:
+        return EndedError(
             "The backend ended in mid-job.", f"Run the step again; its log is {self.log}."
         )
 
     @property
     def log(self) -> Path | None:
-        return self._process.log if self._process is not None else None
+        return self._log
 
     def _look(self) -> list[Outcome]:
         outcomes = []
@@ -280,6 +348,8 @@ class Session:
             return Outcome(task, error=LinkError(status.error or "The job failed.", status.remedy))
         if status.state is JobState.CANCELLED:
             return Outcome(task)
+        if task.cancelled and self.restarts:  # the wish may have been lost with the old backend
+            task.status = self._client.cancel(task.id)
         return None
 
     def _send(self, task: Task) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from blender_addon.link import locate
+from blender_addon.link import session as session_module
 from blender_addon.link.client import Client, Endpoint, LinkError, UnreachableError, check_protocol
 from blender_addon.link.jobs import JobState, Result, TrainJob
 from blender_addon.link.locate import Backend
@@ -234,20 +235,109 @@ def test_a_failed_job_tells_why_and_the_backend_stays(
     assert session.phase is Phase.READY
 
 
-def test_a_backend_that_dies_in_mid_job_fails_the_task_and_can_start_again(
+def test_a_backend_that_dies_again_and_again_is_left_off(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.05)
     monkeypatch.setenv("FAKE_CRASH", "1")
     start(session, tmp_path)
     session.submit(Task("Training", training(tmp_path), lambda result: ""))
     error = last(session).error
     assert error is not None
+    assert f"{session_module.RESTARTS + 1} times in a row" in error.message
     assert str(tmp_path / "backend.log") in error.remedy
+    log = (tmp_path / "backend.log").read_text()
+    assert log.count("out of memory") == session_module.RESTARTS + 1
+    assert session.phase is Phase.FAILED
     assert not session.tasks
+    assert session.step() == []  # nor is it started by and by
+    assert session.phase is Phase.FAILED
     monkeypatch.delenv("FAKE_CRASH")
     start(session, tmp_path)
     session.submit(Task("Training", training(tmp_path), lambda result: ""))
     assert last(session).result is not None
+
+
+def crash_once(session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """A task whose backend has just ended in the midst of it."""
+    monkeypatch.setenv("FAKE_CRASH", "1")
+    start(session, folder)
+    task = Task("Training", training(folder), lambda result: "")
+    session.submit(task)
+    until(lambda: session.step() or session.restarts)
+    monkeypatch.delenv("FAKE_CRASH")
+    return task
+
+
+def test_a_backend_that_dies_once_is_started_again_and_its_task_goes_on(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.05)
+    task = crash_once(session, tmp_path, monkeypatch)
+    assert (session.phase, session.restarts) == (Phase.STARTING, 1)
+    assert task.waiting
+    late = Task("Later", training(tmp_path, "later"), lambda result: "")
+    session.submit(late)  # meanwhile more may be asked for
+    ended: list[Outcome] = []
+    until(lambda: ended.extend(session.step()) or len(ended) == 2)
+    assert {each.task.title for each in ended} == {"Training", "Later"}
+    assert all(each.result is not None for each in ended)
+    assert session.restarts == 0
+    assert session.phase is Phase.READY
+
+
+def test_a_task_cancelled_while_the_backend_is_down_is_not_begun_again(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.05)
+    task = crash_once(session, tmp_path, monkeypatch)
+    session.cancel(task)
+    outcome = last(session)
+    assert (outcome.task, outcome.result, outcome.error) == (task, None, None)
+    assert not (tmp_path / "style").exists()
+
+
+def test_stopping_while_the_backend_is_down_starts_none(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 1000.0)
+    task = crash_once(session, tmp_path, monkeypatch)
+    assert session.step() == []
+    session.stop()
+    assert session.phase is Phase.OFF
+    (outcome,) = session.step()
+    assert (outcome.task, outcome.result) == (task, None)
+
+
+def test_the_pauses_before_restarts_double(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 1000.0)
+    crash_once(session, tmp_path, monkeypatch)
+    pauses = []
+    for _ in range(session_module.RESTARTS):
+        assert session._restart_at is not None
+        pauses.append(round((session._restart_at - time.monotonic()) / 1000.0))
+        session._restart_at = None
+        session._recover(LinkError("again"))
+    assert pauses == [1, 2, 4]
+    assert session._restart_at is None
+    # One that has lived for long ends for another reason.
+    start(session, tmp_path)
+    session.restarts = session_module.RESTARTS
+    session._began -= session_module.STEADY_SECONDS + 1.0
+    session._recover(LinkError("at last"))
+    assert session.restarts == 1
+
+
+def test_a_backend_that_never_came_up_is_not_tried_again(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SILENT", "1")
+    start(session, tmp_path)
+    session.submit(Task("Training", training(tmp_path), lambda result: ""))
+    assert last(session).error is not None
+    assert (session.restarts, session.phase) == (0, Phase.FAILED)
 
 
 def test_stopping_cancels_what_was_under_way(session: Session, tmp_path: Path) -> None:

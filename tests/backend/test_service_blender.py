@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,6 +91,14 @@ def jobs(data: Path) -> int:
     return len(httpx.get(f"http://127.0.0.1:{facts['port']}/v1/jobs", headers=headers).json())
 
 
+def state(data: Path) -> list[str]:
+    """Of each job."""
+    facts = json.loads((data / "run" / "service.json").read_text())
+    headers = {"Authorization": f"Bearer {facts['token']}"}
+    address = f"http://127.0.0.1:{facts['port']}/v1/jobs"
+    return [each["state"] for each in httpx.get(address, headers=headers).json()]
+
+
 def below(pid: int) -> list[int]:
     found = children(pid)
     return [*found, *(each for child in found for each in below(child))]
@@ -131,3 +140,26 @@ def test_a_second_blender_keeps_the_backend_that_it_joined(
             assert not below(second.pid)
             second.kill()
             wait_until(lambda: not any(map(alive, processes)), SECONDS)
+
+
+def test_a_backend_that_is_killed_comes_back_and_goes_on(
+    blender: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    with training(blender, tmp_path, tiny_model, "on") as process:
+        assert owns(process)
+        info = tmp_path / "run" / "service.json"
+        before = json.loads(info.read_text())["pid"]
+        os.kill(before, signal.SIGKILL)
+
+        def another() -> bool:
+            try:
+                return json.loads(info.read_text())["pid"] != before
+            except (OSError, ValueError):
+                return False
+
+        wait_until(another, 120)
+        # The same job, not one more, and it runs.
+        wait_until(lambda: state(tmp_path) == ["running"], 60)
+        processes = below(process.pid)
+        process.kill()
+        wait_until(lambda: not any(map(alive, processes)), SECONDS)
