@@ -171,6 +171,12 @@ def test_what_is_in_the_way_of_the_results_is_named(tmp_path: Path) -> None:
         Store(tmp_path / "letter.txt" / "out")
 
 
+def test_a_seed_must_be_one_that_jobs_take(tmp_path: Path) -> None:
+    arguments = ["benchmark", "--out", str(tmp_path / "out"), "--seed", "-1"]
+    assert cli.main(arguments) == cli.EXIT_FAILED
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_method_is_named_with_those_there_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,9 +104,12 @@ def _grids(store: Store, report: Report) -> Iterable[str]:
         )
         pair = f"styles/{name}/{OURS}"
         figures = "".join(
-            f"<figure>{_image(f'{pair}/{file}.png')}<figcaption>{caption}</figcaption></figure>"
-            for file, caption in (("reference", "reference"), ("design", "its design, as found"))
-            if (store.folder / f"{pair}/{file}.png").is_file()
+            f"<figure>{_image(path, caption)}<figcaption>{caption}</figcaption></figure>"
+            for path, caption in (
+                (f"{pair}/reference.png", "reference"),
+                (f"{pair}/design.png", "its design, as found"),
+            )
+            if (store.folder / path).is_file()
         )
         yield (
             f"<section><h2>{_text(reference['title'])}</h2><p class=note>{known}</p>"
@@ -134,7 +137,7 @@ def _grid(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> 
     head = "".join(f"<th scope=col>{_text(each)}</th>" for each in columns)
     body = "".join(
         f"<tr><th scope=row>{_text(title)}</th>"
-        + "".join(f"<td>{_image(file)}</td>" for file in files)
+        + "".join(f"<td>{_image(file, title)}</td>" for file in files)
         + "</tr>\n"
         for title, files in rows
     )
@@ -276,9 +279,9 @@ def _definitions(report: Report) -> str:
     )
 
 
-def _image(file: str) -> str:
+def _image(file: str, shows: str) -> str:
     address = html.escape(quote(file))
-    return f'<a href="{address}"><img src="{address}" alt="" loading="lazy"></a>'
+    return f'<a href="{address}"><img src="{address}" alt="{_text(shows)}" loading="lazy"></a>'
 
 
 def _text(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from backend.errors import InputError
 from backend.models.profiles import Profile
 
 __all__ = ["FULL", "QUICK", "Extent", "Settings", "quickened"]
@@ -45,7 +46,11 @@ class Settings:
         references: folder of further references, photos of embroidery.
         icons: icon sets in Iconify's JSON format; without any, all designs are drawn.
         methods: names of those to compare with ours; all if empty.
+        seed: of all randomness, 0 to 2³¹ - 1.
         profile: base model's profile; `base` in place of its model.
+
+    Raises:
+        InputError: the seed is out of its range.
     """
 
     out: Path
@@ -56,6 +61,10 @@ class Settings:
     seed: int = 42
     profile: str = "starter"
     base: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"The seed {self.seed} is out of range.", "Give 0 to 2147483647.")
 
 
 def quickened(profile: Profile) -> Profile:

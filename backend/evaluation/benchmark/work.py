@@ -30,7 +30,7 @@ from backend.evaluation.benchmark.summary import summarise
 from backend.imaging.files import read_rgba, write_png
 from backend.jobs import Progress
 from backend.models import profiles
-from backend.models.loading import Models, load
+from backend.models.loading import Models, default_device, load
 from backend.models.profiles import Profile
 from backend.progress import Meter, Stage
 from backend.starter.designs import Design, load_icons
@@ -278,6 +278,7 @@ def _style_key(work: _Work, reference: Reference, method: Method) -> str:
 
 def _models(work: _Work, *, exact: bool) -> Steps[Models]:
     """The base model as training or restyling has it on this machine; one is kept at a time."""
+    exact = exact and default_device().type == "cpu"
     wanted = replace(work.profile, cpu_dtype="float32") if exact else work.profile
     if work.loaded is None or work.loaded.profile.cpu_dtype != wanted.cpu_dtype:
         yield Progress(stage="loading", step=0, steps=1)
