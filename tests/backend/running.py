@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,9 +144,17 @@ def running_service(
     parent: int | None = None,
     data: Path | None = None,
     options: Sequence[str] = (),
+    under: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
-    """Start a service, give it out, and see that it is gone afterwards."""
-    command = [sys.executable, "-m", "backend", "serve", *options]
+    """Start a service, give it out, and see that it is gone afterwards.
+
+    Args:
+        options: further ones of `serve`.
+        under: a command that runs it, such as a tracer.
+        variables: all of its environment.
+    """
+    command = [*under, sys.executable, "-m", "backend", "serve", *options]
     for root in roots:
         command += ["--root", str(root)]
     if parent is not None:
@@ -158,7 +166,7 @@ def running_service(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env=environment() if variables is None else dict(variables),
         start_new_session=True,
     )
     assert process.stdin is not None
