@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     for kind, job_type in JOB_TYPES.items():
         _add_job(add_command(commands, kind, job_type.__doc__ or "", _run_job), job_type)
     _add_serve(add_command(commands, "serve", "Run as a service on 127.0.0.1.", _serve))
+    add_command(commands, "api", "Print how to use the service, in OpenAPI (JSON).", _api)
     doctor = add_command(commands, "doctor", "Say what is installed and what can be run.", _doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_report(add_command(commands, "report", "Write a run's report as a web page.", _report))
@@ -205,6 +206,13 @@ def _serve(options: argparse.Namespace) -> int:
     from backend.service.server import serve
 
     serve(options.root, options.parent, options.data, options.quota_gb)
+    return EXIT_OK
+
+
+def _api(options: argparse.Namespace) -> int:
+    from backend.service.openapi import openapi
+
+    print(json.dumps(openapi(), indent=2))
     return EXIT_OK
 
 

@@ -251,7 +251,7 @@ def job_from_dict(data: dict[str, Any]) -> Job:
     """
     fields = dict(data)
     schema = fields.pop("schema", SCHEMA_VERSION)
-    if schema != SCHEMA_VERSION:
+    if isinstance(schema, bool) or schema != SCHEMA_VERSION:
         raise JobError(f"Job schema {schema!r} is not {SCHEMA_VERSION}; update the older side.")
     kind = fields.pop("kind", None)
     if not isinstance(kind, str) or kind not in JOB_TYPES:

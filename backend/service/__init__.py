@@ -5,6 +5,7 @@ Bodies and answers are JSON; a refusal is `{"error": …, "remedy": …}` with a
 where the job table cannot be written or the quota is used up.
 
     GET  /v1/hello                  {protocol, version, profiles, pid, log}
+    GET  /v1/openapi.json           all of this, and every field of a job, in OpenAPI 3.1
     POST /v1/jobs                   a job (see backend.jobs.job_to_dict) → 201 and its JobStatus;
                                     a first look (preview) waits for no training;
                                     with ?client=PID it is cancelled when that client leaves;

@@ -20,6 +20,7 @@ from backend.jobs import PROTOCOL_VERSION, JobError, job_from_dict
 from backend.models import profiles
 from backend.service.answers import Answer, read_object
 from backend.service.database import StoreError
+from backend.service.openapi import openapi
 from backend.service.queue import Queue
 from backend.service.quota import Quota, QuotaError
 from backend.service.security import MAX_BODY, Roots
@@ -68,6 +69,7 @@ class Service:
         return Starlette(
             routes=[
                 Route("/v1/hello", self.hello),
+                Route("/v1/openapi.json", self.document),
                 Route("/v1/jobs", self.submit, methods=["POST"]),
                 Route("/v1/jobs", self.jobs),
                 Route("/v1/jobs/{id}", self.job),
@@ -98,6 +100,9 @@ class Service:
                 "log": None if self._log is None else str(self._log),
             }
         )
+
+    async def document(self, request: Request) -> Response:
+        return Answer(openapi())
 
     async def submit(self, request: Request) -> Response:
         job = self._roots.confine(job_from_dict(await read_object(request, MAX_BODY)))
