@@ -14,6 +14,7 @@ from pathlib import Path
 
 from backend.errors import InputError, ResourceError
 from backend.jobs import AnalyseJob, Job, TrainJob
+from backend.models.memory import MODES
 
 __all__ = ["check_files", "clear_failures", "needed_bytes", "remove_leftovers"]
 
@@ -21,6 +22,9 @@ MIB = 2**20
 IMAGE_SPACE = 300 * MIB  # an 8192 px PNG and its temporary twin
 STYLE_SPACE = {"starter": 400 * MIB}
 OTHER_STYLE_SPACE = 3072 * MIB
+
+# Fields that name folders.
+_FOLDERS = {"style": "style folder", "base_config": "folder"}
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -46,13 +50,14 @@ def check_files(job: Job) -> None:
         if field.metadata.get("path") != "read" or value is None:
             continue
         path = Path(value)
-        wanted = Path.is_dir if field.name == "style" else Path.is_file
+        wanted = Path.is_dir if field.name in _FOLDERS else Path.is_file
         try:
             if not path.exists():
                 raise InputError(f"{value}: there is no such file or folder.", "Check the path.")
             if not wanted(path):
-                kind = "style folder" if field.name == "style" else "file"
-                raise InputError(f"{value}: this is not a {kind}.", f"Check the {field.name}.")
+                kind = _FOLDERS.get(field.name, "file")
+                name = field.name.replace("_", "-")
+                raise InputError(f"{value}: this is not a {kind}.", f"Check the {name}.")
         except (OSError, ValueError) as error:
             raise InputError(f"{value!r} cannot be read ({error}).", "Check the path.") from error
         inputs.append(path.resolve())
@@ -108,8 +113,11 @@ def _check_folder(resolved: Path, out: Path, what: str, mark: str) -> None:
 
 
 @contextmanager
-def clear_failures(out: str) -> Iterator[None]:
+def clear_failures(out: str, memory: str | None = None) -> Iterator[None]:
     """Turn what the machine lacks, disk or memory, into errors with a remedy.
+
+    Args:
+        memory: the memory mode that the job runs in; None where there is none.
 
     Raises:
         ResourceError: in place of the system's and torch's own errors.
@@ -128,11 +136,11 @@ def clear_failures(out: str) -> Iterator[None]:
             ) from error
         raise
     except MemoryError as error:
-        raise _out_of_memory() from error
+        raise _out_of_memory(memory) from error
     except RuntimeError as error:
         # torch's own errors; its module need not be loaded here.
         if "out of memory" in str(error) or "can't allocate memory" in str(error):
-            raise _out_of_memory() from error
+            raise _out_of_memory(memory) from error
         raise
 
 
@@ -155,7 +163,10 @@ def remove_leftovers(job: Job) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _out_of_memory() -> ResourceError:
-    return ResourceError(
-        "Memory ran out.", "Close other programs, or use a smaller image or another profile."
-    )
+def _out_of_memory(memory: str | None) -> ResourceError:
+    remedy = "Close other programs, or use a smaller image or another profile."
+    names = [mode.name for mode in MODES]
+    if memory is not None and memory != names[-1]:
+        smaller = names[names.index(memory) + 1] if memory in names else names[-1]
+        remedy = f"Try --memory {smaller}. {remedy}"
+    return ResourceError("Memory ran out.", remedy)

@@ -19,7 +19,7 @@ from typing import Any
 
 import backend
 from backend.errors import StitchworkError
-from backend.models import profiles
+from backend.models import memory, profiles
 from backend.models.profiles import Profile
 
 __all__ = ["Device", "Findings", "Need", "ProfileFinding", "examine", "memory_needs"]
@@ -39,7 +39,9 @@ PACKAGES = (
     "starlette",
     "uvicorn",
 )
-# Below this, training on SDXL would take days.
+# What is made use of where it is there, and for what.
+OPTIONAL = {"bitsandbytes": "8-bit optimiser of --memory 8"}
+# A profile that needs more in its smallest mode would train for days on a CPU.
 _GPU_ONLY = 4.0
 
 
@@ -59,12 +61,17 @@ class Device:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Need:
-    """Memory a kind of job needs, GiB, on the device that computes."""
+    """Memory a kind of job needs, GiB, on the device that computes.
+
+    Attributes:
+        mode: the memory mode, see `backend.models.memory`; "" where there is no choice.
+    """
 
     job: str
     memory_gib: float
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +87,7 @@ class ProfileFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that `doctor` found; packages map to versions, "" where missing."""
+    """All that `doctor` found; packages, and optional ones, map to versions, "" where missing."""
 
     version: str
     python: str
@@ -88,6 +95,7 @@ class Findings:
     cores: int
     memory_gib: float
     packages: dict[str, str]
+    optional: dict[str, str]
     device: Device
     profiles: list[ProfileFinding]
 
@@ -113,27 +121,35 @@ class Findings:
         lines.append(f"packages  {', '.join(have)}")
         if missing:
             lines.append(f"missing   {', '.join(missing)}")
+        for name, version in self.optional.items():
+            lines.append(f"optional  {name} {version or 'not installed'}: {OPTIONAL[name]}")
         for each in self.profiles:
             lines.append(f"profile   {each.name}: {each.title}")
             lines.append(f"          {'usable' if each.usable else 'not usable'}: {each.reason}")
-            needs = ", ".join(f"{need.job} {need.memory_gib:.1f} GiB" for need in each.needs)
-            lines.append(f"          memory: {needs}")
+            for mode in dict.fromkeys(need.mode for need in each.needs):
+                needs = ", ".join(
+                    f"{need.job} {need.memory_gib:.1f} GiB"
+                    for need in each.needs
+                    if need.mode == mode
+                )
+                lines.append(f"          memory{f' {mode}' if mode else ''}: {needs}")
         return "\n".join(lines)
 
 
 def examine() -> Findings:
     """Look at this machine and installation."""
     packages = {name: _version(name) for name in PACKAGES}
-    memory = _memory_gib()
-    device = _device(packages["torch"], memory)
+    main = _memory_gib()
+    device = _device(packages["torch"], main)
     missing = [name for name, version in packages.items() if not version]
     return Findings(
         version=backend.__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         cores=os.cpu_count() or 1,
-        memory_gib=memory,
+        memory_gib=main,
         packages=packages,
+        optional={name: _version(name) for name in OPTIONAL},
         device=device,
         profiles=[_profile(profiles.get(name), device, missing) for name in profiles.names()],
     )
@@ -141,11 +157,13 @@ def examine() -> Findings:
 
 def memory_needs(profile: Profile) -> list[Need]:
     """Memory each kind of job needs with a profile; restyling without its image's own share."""
+    rows = memory.NEEDS[profile.name]
     return [
-        Need(job="train", memory_gib=profile.memory_gib),
-        Need(job="restyle", memory_gib=0.75 * profile.memory_gib),
-        Need(job="preview", memory_gib=0.5),
-    ]
+        need
+        for row in rows
+        for mode in ["" if len(rows) == 1 else row.mode]
+        for need in (Need("train", row.train, mode), Need("restyle", row.restyle, mode))
+    ] + [Need("preview", 0.5)]
 
 
 def _version(package: str) -> str:
@@ -241,24 +259,21 @@ def _usability(profile: Profile, device: Device, missing: list[str]) -> str:
     """How a profile can be used; raises StitchworkError with why it cannot."""
     if missing:
         raise StitchworkError(f"packages are missing: {', '.join(missing)}.", "Install them.")
-    if device.memory_gib < profile.memory_gib:
-        raise StitchworkError(
-            f"it needs {profile.memory_gib:.0f} GiB of memory, "
-            f"the {device.kind} has {device.memory_gib:.1f}.",
-            "Use another profile or machine.",
-        )
-    slow = device.kind == "cpu" and profile.memory_gib > _GPU_ONLY
-    if slow:
+    least = min(row.train for row in memory.NEEDS[profile.name])
+    if device.kind == "cpu" and least > _GPU_ONLY:
         raise StitchworkError(
             "it needs a GPU; on a CPU training would take days.", "Use a machine with a GPU."
         )
+    place = memory.Place(device.kind, device.memory_gib)
+    mode = memory.fitting(profile, "auto", "train", place)
+    how = "" if mode is None else f" It trains here with --memory {mode.name}."
     if profile.folder is not None:
         if not (profile.folder / "unet" / "config.json").is_file():
             raise StitchworkError(
                 f"its weights are not in {profile.folder}.", "Install Stitchwork again."
             )
-        return "its weights are here."
-    return _hub_state(profile)
+        return f"its weights are here.{how}"
+    return f"{_hub_state(profile)}{how}"
 
 
 def _hub_state(profile: Profile) -> str:

@@ -1,7 +1,7 @@
 """The one typed definition of a job, its progress and its result.
 
 Shared by the command line, the HTTP service and the Blender add-on (which links to this very
-file), so it uses the standard library only. All paths are strings; a door makes them absolute.
+file), so it uses the standard library only. Paths are strings; a door makes them absolute.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ __all__ = [
     "JOB_TYPES",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",
+    "TASKS",
     "AnalyseJob",
     "GenerateJob",
     "Job",
     "JobError",
     "JobState",
     "JobStatus",
+    "ModelJob",
     "PreviewJob",
     "Progress",
     "RestyleJob",
@@ -35,6 +37,8 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 PROTOCOL_VERSION = 1
+# What a style may be of; `backend.tasks` says what each means.
+TASKS = ("embroidery", "painting", "sketch", "appearance")
 
 
 class JobError(ValueError):
@@ -98,21 +102,60 @@ class _Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainJob(_Checked):
-    """Learn a style from one photo of an embroidery."""
+class ModelJob(_Checked):
+    """What all jobs that compute on a base model have in common."""
 
-    kind: ClassVar[str] = "train"
+    base: str | None = option(
+        None, help="hub id, folder or .safetensors file in place of the profile's base model"
+    )
+    base_config: str | None = option(
+        None,
+        help="folder with configuration and tokenizers for a .safetensors base; "
+        "the hub's if absent",
+        path="read",
+    )
+    offline: bool = option(False, help="never ask the network")
+    precision: str = option(
+        "auto",
+        help="arithmetic of the networks; the profile's own if auto",
+        choices=("auto", "fp32", "fp16", "bf16"),
+    )
+    memory: str = option(
+        "auto",
+        help="GB of the GPU to get by with; the fastest that fits if auto",
+        choices=("auto", "full", "24", "12", "8"),
+    )
 
-    reference: str = option(help="photo of an embroidery", path="read")
-    out: str = option(help="folder of the style to make", path="write")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReferenceJob(ModelJob):
+    """What every job has that looks at one reference and its design."""
+
+    reference: str = option(
+        help="photo of an embroidery, or the picture to learn from", path="read"
+    )
     design: str | None = option(None, help="the photo's flat artwork, if owned", path="read")
     mask: str | None = option(
         None, help="white where the photo shows embroidery; found by itself if absent", path="read"
     )
     subject: str | None = option(None, help='what the photo shows, such as "red heart"')
+    task: str = option(
+        "embroidery",
+        help="what is learnt: how a design is sewn, how a scene is painted, how a sketch is "
+        "coloured, or how a thing looks",
+        choices=TASKS,
+    )
     profile: str = option("starter", help="base model: starter or sdxl")
-    base: str | None = option(None, help="hub id or folder in place of the profile's base model")
     seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob(_ReferenceJob):
+    """Learn a style from one photo of an embroidery, or another task from its reference."""
+
+    kind: ClassVar[str] = "train"
+
+    out: str = option(help="folder of the style to make", path="write")
     steps_one: int | None = option(
         None, help="stage-one steps; the profile's own if absent", minimum=1, maximum=100_000
     )
@@ -125,7 +168,7 @@ class TrainJob(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestyleJob(_Checked):
+class RestyleJob(ModelJob):
     """Embroider an image in a trained style."""
 
     kind: ClassVar[str] = "restyle"
@@ -134,6 +177,9 @@ class RestyleJob(_Checked):
     input: str = option(help="image to embroider", path="read")
     out: str = option(help="image to write (PNG)", path="write")
     mask: str | None = option(None, help="white where to embroider", path="read")
+    task: str | None = option(
+        None, help="what the style must have been trained for; any if absent", choices=TASKS
+    )
     strength: float | None = option(
         None, help="share of the noise schedule that is redone", minimum=0.05, maximum=1.0
     )
@@ -151,7 +197,6 @@ class RestyleJob(_Checked):
         None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
     )
     seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
-    base: str | None = option(None, help="hub id or folder in place of the profile's base model")
     max_minutes: float | None = option(
         None, help="most minutes it may take; refused before work starts", minimum=0.0
     )
@@ -161,7 +206,7 @@ class RestyleJob(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateJob(_Checked):
+class GenerateJob(ModelJob):
     """Embroider a motif from words, in a trained style."""
 
     kind: ClassVar[str] = "generate"
@@ -177,7 +222,6 @@ class GenerateJob(_Checked):
         None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
     )
     seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
-    base: str | None = option(None, help="hub id or folder in place of the profile's base model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,26 +242,17 @@ class PreviewJob(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnalyseJob(_Checked):
+class AnalyseJob(_ReferenceJob):
     """Measure which blocks of the base model carry a photo's style, and say why; no training."""
 
     kind: ClassVar[str] = "analyse"
 
-    reference: str = option(help="photo of an embroidery", path="read")
     out: str = option(help="folder for the plot, the figures and the pair", path="write")
-    design: str | None = option(None, help="the photo's flat artwork, if owned", path="read")
-    mask: str | None = option(
-        None, help="white where the photo shows embroidery; found by itself if absent", path="read"
-    )
-    subject: str | None = option(None, help='what the photo shows, such as "red heart"')
-    profile: str = option("starter", help="base model: starter or sdxl")
-    base: str | None = option(None, help="hub id or folder in place of the profile's base model")
     inversion: str | None = option(
         None,
         help="how both images are inverted; the profile's own way if absent",
         choices=("renoise", "ddim"),
     )
-    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
 
 
 Job = TrainJob | RestyleJob | GenerateJob | PreviewJob | AnalyseJob

@@ -48,15 +48,18 @@ def file_hash(path: str | Path) -> str:
 
 
 def model_hash(base: str | None, profile: str) -> str:
-    """Of a base model's weights; of its name if it does not lie in a folder.
+    """Of a base model's weights; of its name if it does not lie in a folder or file.
 
     Samples both ends of every file, so that a large model takes no longer than a small one.
     """
     folder = Path(base) if base is not None else profiles.get(profile).folder
-    if folder is None or not folder.is_dir():
+    if folder is None or not folder.exists():
         return digest([base, profile])
+    files = sorted(folder.rglob("*.safetensors"))
+    if folder.is_file():
+        folder, files = folder.parent, [folder]
     sampled = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
+    for path in files:
         size = path.stat().st_size
         sampled.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
         with path.open("rb") as stream:

@@ -190,7 +190,8 @@ def with_style(
 ) -> Iterator[None]:
     """Within, a trained style's weights are added to the UNet's own, times `strength`.
 
-    W + strength · B A, so that a pass takes no longer than the base's.
+    W + strength · B A, so that a pass takes no longer than the base's. Networks may be parked and
+    fetched meanwhile.
     """
     own: dict[torch.nn.Module, torch.Tensor] = {}
     try:
@@ -199,11 +200,14 @@ def with_style(
                 continue
             up = weights[name.removesuffix(_DOWN) + _UP]
             layer = models.unet.get_submodule(name.removesuffix(_DOWN).removeprefix("unet."))
-            weight = own[layer] = layer.weight.data
+            weight = layer.weight.data
+            # Where networks are parked, the device has no room for a second copy.
+            own[layer] = weight.to("cpu") if models.residence.moves else weight
             change = up.float().flatten(1) @ down.float().flatten(1)
-            change = strength * change.view(weight.shape).to(models.device)
+            change = strength * change.view(weight.shape).to(weight.device)
             layer.weight.data = (weight.float() + change).to(weight.dtype)
         yield
     finally:
         for layer, weight in own.items():
-            layer.weight.data = weight
+            current = layer.get_parameter("weight")
+            current.data = weight.to(current.device)

@@ -13,6 +13,7 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -24,10 +25,14 @@ from backend.emolora.adapter import Adapter
 from backend.errors import ResourceError
 from backend.jobs import TrainJob, job_to_dict
 from backend.models.loading import Models
+from backend.models.memory import neutral
 
 __all__ = ["Partial"]
 
 _JOB, _BLOCKS, _STATE = "job.json", "blocks.json", "checkpoint.safetensors"
+
+
+_ANYHOW = ("memory", "offline", "base_config")
 
 
 class Partial:
@@ -83,7 +88,8 @@ class Partial:
         tensors = {f"adapter.{name}": value for name, value in adapter.state().items()}
         for index, moments in optimiser.state_dict()["state"].items():
             for name, value in moments.items():
-                tensors[f"adam.{index}.{name}"] = value.detach().cpu().contiguous()
+                # Some optimisers count their steps in a plain number.
+                tensors[f"adam.{index}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
         metadata = {"stage": stage, "step": str(step), "losses": json.dumps(losses)}
         aside = self.folder / f"{_STATE}.new"
         try:
@@ -104,11 +110,12 @@ class Partial:
         adapter.restore(
             {k.removeprefix("adapter."): v for k, v in tensors.items() if k.startswith("adapter.")}
         )
-        state: dict[int, dict[str, torch.Tensor]] = {}
+        state: dict[int, dict[str, Any]] = {}
         for name, value in tensors.items():
             if name.startswith("adam."):
                 _, index, moment = name.split(".")
-                state.setdefault(int(index), {})[moment] = value
+                counted = value.ndim == 0 and not value.is_floating_point()
+                state.setdefault(int(index), {})[moment] = value.item() if counted else value
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
         return metadata["stage"], int(metadata["step"]), json.loads(metadata["losses"])
@@ -133,10 +140,12 @@ def _identity(job: TrainJob, models: Models) -> str:
                 files[name] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
             except OSError:
                 files[name] = "unreadable"  # reading it as an image will say why
+    # Where and how it is computed may change between two runs of a job.
+    asked = {key: value for key, value in job_to_dict(job).items() if key not in _ANYHOW}
     data = {
-        "job": job_to_dict(job),
+        "job": asked,
         "files": files,
-        "profile": asdict(models.profile),
+        "profile": neutral(asdict(models.profile)),
         "base": models.fingerprint(),
         "device": str(models.device),
     }

@@ -54,9 +54,16 @@ def draw(models: Models, pair: EncodedPair, key: Sequence[int]) -> Draw:
     return Draw(windows, corners, timestep.to(models.device), noise.to(models.device))
 
 
-def add_gradient(loss: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Add the loss's gradient to exactly these parameters' `grad`."""
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
+def add_gradient(
+    loss: torch.Tensor, parameters: Sequence[torch.nn.Parameter], scale: float = 1.0
+) -> None:
+    """Add the loss's gradient to exactly these parameters' `grad`.
+
+    Args:
+        scale: by which the loss is enlarged on its way back, see `Models.loss_scale`.
+    """
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss * scale, parameters)):
+        gradient = gradient if scale == 1.0 else gradient / scale
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
@@ -84,7 +91,7 @@ def accumulate(
         output = predict(models, noisy, timestep, text, controls, size=size)
         target = noise_target(models, seen.design, noise, timestep)
         design = reconstruction(output, target, seen.weight).mean()
-        add_gradient(design, adapter.parameters)
+        add_gradient(design, adapter.parameters, models.loss_scale)
         losses["design"] = float(design.detach())
 
     noisy = add_noise(models, seen.embroidery, noise, timestep)
@@ -93,5 +100,5 @@ def accumulate(
         target = noise_target(models, seen.embroidery, noise, timestep)
         embroidery = reconstruction(output, target, seen.weight).mean()
         learnt = adapter.style_parameters if both else adapter.parameters
-        add_gradient(embroidery, learnt)
+        add_gradient(embroidery, learnt, models.loss_scale)
     return {**losses, "embroidery": float(embroidery.detach())}

@@ -69,7 +69,7 @@ def accumulate(
     said = said_of(noisy)
     output = output_for(noisy, said)
     design = reconstruction(output, noise_target(models, designs, noise, timestep), weight)
-    add_gradient((share * design).sum(), adapter.parameters)
+    add_gradient((share * design).sum(), adapter.parameters, models.loss_scale)
 
     both = _both(design_text, routed_text)
     with torch.no_grad(), adapter.base(), routed(models, blocks, both.hidden):
@@ -89,7 +89,7 @@ def accumulate(
         output = output_for(noisy_embroideries, said_of(noisy_embroideries))
         target = noise_target(models, embroideries, noise, timestep)
         embroidery = reconstruction(output, target, weight)
-        add_gradient((share * embroidery).sum(), adapter.style_parameters)
+        add_gradient((share * embroidery).sum(), adapter.style_parameters, models.loss_scale)
 
         shift = output_for(noisy, said) - base_embroidery
         losses = [
@@ -103,7 +103,8 @@ def accumulate(
             for row in range(batch)
         ]
         loss = torch.stack(losses).mean()
-        add_gradient(settings.contrastive_weight * loss, adapter.style_parameters)
+        weighted = settings.contrastive_weight * loss
+        add_gradient(weighted, adapter.style_parameters, models.loss_scale)
     return {
         "design": float(design[:batch].detach().mean()),
         "embroidery": float(embroidery[:batch].detach().mean()),

@@ -1,15 +1,11 @@
-"""Loads a profile's networks from a folder or from the hub.
+"""A base model in memory: its networks, and the ways to ask them.
 
-A folder has diffusers' pipeline layout (unet/, vae/, text_encoder/, text_encoder_2/, tokenizer/,
-tokenizer_2/, scheduler/) with `controlnet_canny/` and `controlnet_tile/` beside. Only safetensors
-are read: a pickle can run code.
+Where the networks are read from, `sources` says; where they lie in memory, `residence`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +13,26 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
-from diffusers.schedulers import EulerDiscreteScheduler
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from backend.errors import ProfileError
 from backend.models import profiles
 from backend.models.profiles import Profile
+from backend.models.residence import Residence
+from backend.models.sources import CONTROLNETS, Source, is_path
 
-__all__ = ["Hint", "Models", "TextEmbedding", "default_device", "is_available", "load"]
+__all__ = [
+    "Hint",
+    "Models",
+    "TextEmbedding",
+    "default_device",
+    "is_available",
+    "load",
+    "precision",
+]
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_CONTROLNETS = ("controlnet_canny", "controlnet_tile")
+# A power of two, so that it comes out exactly; small gradients would be zero in half precision.
+_HALF_LOSS_SCALE = 2.0**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class Models:
     device: torch.device
     dtype: torch.dtype
     base: str
+    residence: Residence
 
     @property
     def factor(self) -> int:
@@ -94,13 +99,19 @@ class Models:
         factor: int = 2 ** (len(self.vae.config.block_out_channels) - 1)
         return factor
 
+    @property
+    def loss_scale(self) -> float:
+        """What a loss is multiplied by on its way back, and its gradients divided by."""
+        return _HALF_LOSS_SCALE if self.dtype == torch.float16 else 1.0
+
     def encode_prompts(self, prompts: list[str]) -> TextEmbedding:
         """Both text encoders' view of prompts; what exceeds their length is cut off."""
         hidden, pooled = [], None
-        for tokenizer, encoder in (
-            (self.tokenizer, self.text_encoder),
-            (self.tokenizer_2, self.text_encoder_2),
+        for name, tokenizer, encoder in (
+            ("text_encoder", self.tokenizer, self.text_encoder),
+            ("text_encoder_2", self.tokenizer_2, self.text_encoder_2),
         ):
+            self.residence.need(name)
             tokens = tokenizer(
                 prompts,
                 padding="max_length",
@@ -120,6 +131,7 @@ class Models:
 
         Latents are float32 throughout: only what a network is given has the networks' precision.
         """
+        self.residence.need("vae")
         with torch.no_grad():
             pixels = (rgb * 2.0 - 1.0).to(self.device, self.vae.dtype)
             latents = self.vae.encode(pixels).latent_dist.mode()
@@ -128,6 +140,7 @@ class Models:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """rgb (B, 3, 8H, 8W) in [0, 1], float32, of scaled latents (B, C, H, W)."""
+        self.residence.need("vae")
         with torch.no_grad():
             scaled = latents.to(self.device, self.vae.dtype) / self.vae.config.scaling_factor
             rgb = self.vae.decode(scaled).sample
@@ -171,8 +184,8 @@ def is_available(profile: Profile | str, *, base: str | None = None) -> bool:
     """Whether the weights are in a folder, or all in the hub's cache; reads no network."""
     profile = profiles.get(profile) if isinstance(profile, str) else profile
     source = base or (str(profile.folder) if profile.folder else None)
-    if source is not None and _is_path(source):
-        return (Path(source) / "unet" / "config.json").is_file()
+    if source is not None and is_path(source):
+        return Path(source).is_file() or (Path(source) / "unet" / "config.json").is_file()
     from huggingface_hub import try_to_load_from_cache
 
     if profile.hub is None:
@@ -186,14 +199,23 @@ def is_available(profile: Profile | str, *, base: str | None = None) -> bool:
 
 
 def load(
-    profile: Profile | str, *, base: str | None = None, device: str | torch.device | None = None
+    profile: Profile | str,
+    *,
+    base: str | None = None,
+    device: str | torch.device | None = None,
+    base_config: str | None = None,
+    offline: bool = False,
 ) -> Models:
     """Load all networks of a profile.
 
     Args:
-        base: folder or hub id in place of the profile's base model. ControlNets are taken from
-            the folder if they lie in it, else from the profile.
+        base: folder, hub id or .safetensors checkpoint in place of the profile's base model.
+            ControlNets are taken from the folder, or from beside the checkpoint, if they lie
+            there, else from the profile.
         device: where to compute; a GPU if there is one.
+        base_config: folder or hub id with the configuration that goes with a checkpoint; the
+            profile's own base on the hub if absent.
+        offline: use only what is on this machine.
 
     Raises:
         ProfileError: weights are missing, damaged or cannot be downloaded.
@@ -202,117 +224,66 @@ def load(
     transformers.utils.logging.disable_progress_bar()
     profile = profiles.get(profile) if isinstance(profile, str) else profile
     where = torch.device(device) if device is not None else default_device()
-    dtype = _precision(profile, where)
-    source = _source(profile, base)
-    parts: dict[str, Any] = {
-        name: _component(kind, source, name, dtype)
-        for name, kind in {
-            "unet": UNet2DConditionModel,
-            "text_encoder": CLIPTextModel,
-            "text_encoder_2": CLIPTextModelWithProjection,
-        }.items()
-    }
-    parts["tokenizer"] = _component(CLIPTokenizer, source, "tokenizer", None)
-    parts["tokenizer_2"] = _component(CLIPTokenizer, source, "tokenizer_2", None)
-    parts["scheduler"] = _component(EulerDiscreteScheduler, source, "scheduler", None)
-    own_vae = profile.hub.vae if profile.hub and not _is_path(source) else ""
-    parts["vae"] = _component(AutoencoderKL, own_vae or source, "" if own_vae else "vae", dtype)
-    for name in _CONTROLNETS:
-        hub_name = getattr(profile.hub, name.removeprefix("controlnet_")) if profile.hub else ""
-        inside = _is_path(source) and (Path(source) / name).is_dir()
-        place, sub = (source, name) if inside or not hub_name else (hub_name, "")
-        parts[name] = _component(ControlNetModel, place, sub, dtype)
-        parts[name].controlnet_cond_embedding = Hint(parts[name].controlnet_cond_embedding)
-    for part in parts.values():
-        if isinstance(part, torch.nn.Module):
-            part.requires_grad_(False).eval().to(where)
-            # Spares convolutions a reordering of all that they are given.
-            torch.nn.utils.convert_conv2d_weight_memory_format(part, torch.channels_last)
+    dtype = precision(profile, where)
+    source = Source.of(profile, base, base_config, offline=offline)
+    parts = source.read(dtype)
     if parts["scheduler"].config.prediction_type not in ("epsilon", "v_prediction"):
         raise ProfileError(
-            f"{source}: prediction type {parts['scheduler'].config.prediction_type!r} is unknown.",
+            f"{source.base}: prediction type {parts['scheduler'].config.prediction_type!r} is "
+            "unknown.",
             "Use a base model that predicts noise or velocity.",
         )
+    for name in CONTROLNETS:
+        parts[name].controlnet_cond_embedding = Hint(parts[name].controlnet_cond_embedding)
+    networks = {key: part for key, part in parts.items() if isinstance(part, torch.nn.Module)}
+    for part in networks.values():
+        part.requires_grad_(False).eval()
+        if where.type != "mps":
+            # Spares convolutions a reordering of all that they are given.
+            torch.nn.utils.convert_conv2d_weight_memory_format(part, torch.channels_last)
+    if profile.vae_tiling:
+        _tile(parts["vae"], profile.window // 2)
     return Models(
-        profile=profile, device=where, dtype=dtype, base=_identity(profile, base), **parts
+        profile=profile,
+        device=where,
+        dtype=dtype,
+        base=_identity(profile, base),
+        residence=Residence(networks, where, profile.offload),
+        **parts,
     )
 
 
-def _precision(profile: Profile, where: torch.device) -> torch.dtype:
-    """The profile's arithmetic; float32 on a CPU that has no bfloat16 of its own."""
-    if where.type != "cpu":
-        return _DTYPES[profile.gpu_dtype]
-    found = _DTYPES[profile.cpu_dtype]
-    return torch.float32 if found == torch.bfloat16 and not _cpu_has_bfloat16() else found
+def _tile(vae: Any, side: int) -> None:
+    """Let the autoencoder work in overlapping tiles of `side` pixels, row by row."""
+    vae.enable_slicing()
+    vae.enable_tiling()
+    vae.tile_sample_min_size = side
+    vae.tile_latent_min_size = side // 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def precision(profile: Profile, where: torch.device) -> torch.dtype:
+    """The profile's arithmetic; without bfloat16, float32 on a CPU, float16 on a GPU."""
+    if where.type == "cpu":
+        found, able = _DTYPES[profile.cpu_dtype], _cpu_has_bfloat16
+    else:
+        found, able = _DTYPES[profile.gpu_dtype], lambda: _gpu_has_bfloat16(where)
+    if found != torch.bfloat16 or able():
+        return found
+    return torch.float32 if where.type == "cpu" else torch.float16
 
 
 def _cpu_has_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def _is_path(source: str) -> bool:
-    return Path(source).exists() or Path(source).is_absolute() or source.startswith(".")
-
-
-def _source(profile: Profile, base: str | None) -> str:
-    source = base or (str(profile.folder) if profile.folder else None)
-    if source is None:
-        assert profile.hub is not None
-        return profile.hub.base
-    if _is_path(source) and not (Path(source) / "unet" / "config.json").is_file():
-        remedy = (
-            "Give a folder in diffusers' pipeline layout."
-            if base
-            else "The shipped weights are missing; install Stitchwork again."
-        )
-        raise ProfileError(f"{source}: no base model of profile {profile.name} here.", remedy)
-    return source
+def _gpu_has_bfloat16(where: torch.device) -> bool:
+    if where.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    return where.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _identity(profile: Profile, base: str | None) -> str:
     """What a style records as its base: a hub id, or the profile's or folder's bare name."""
     if base is not None:
-        return Path(base).name if _is_path(base) else base
+        return Path(base).name if is_path(base) else base
     return profile.hub.base if profile.hub else profile.name
-
-
-def _component(kind: Any, source: str, sub: str, dtype: torch.dtype | None) -> Any:
-    options: dict[str, Any] = {"subfolder": sub} if sub else {}
-    weights = dtype is not None
-    if weights:
-        options |= {"torch_dtype": dtype, "use_safetensors": True}
-        if kind in (CLIPTextModel, CLIPTextModelWithProjection):
-            options["dtype"] = options.pop("torch_dtype")
-    what = f"{source}/{sub}" if sub else source
-    if _is_path(source):
-        folder = Path(source) / sub
-        if weights and any(folder.glob("*.fp16.*")) and not any(folder.glob("*model.safetensors")):
-            options["variant"] = "fp16"
-        return _guarded(
-            lambda: kind.from_pretrained(source, local_files_only=True, **options), what
-        )
-    return _guarded(lambda: _from_hub(kind, source, options, half=weights), what)
-
-
-def _from_hub(kind: Any, source: str, options: dict[str, Any], *, half: bool) -> Any:
-    """Half-precision files where the repository has them: they spare half the download."""
-    if half:
-        try:
-            return kind.from_pretrained(source, variant="fp16", **options)
-        except (OSError, ValueError):
-            pass
-    return kind.from_pretrained(source, **options)
-
-
-def _guarded(read: Callable[[], Any], what: str) -> Any:
-    try:
-        return read()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if Path(what).exists():
-            remedy = "The folder is damaged or incomplete; copy it again."
-        elif os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-            remedy = "Unset HF_HUB_OFFLINE to download it, or give a local folder with --base."
-        else:
-            remedy = "Connect to the network to download it, or give a local folder with --base."
-        raise ProfileError(f"{what}: cannot be loaded ({first_line}).", remedy) from error

@@ -71,6 +71,7 @@ def hints(models: Models, controls: Controls | None) -> Controls | None:
     for name in ("canny", "tile"):
         picture = getattr(controls, name)
         if getattr(controls, f"{name}_scale") != 0.0:
+            models.residence.need(f"controlnet_{name}")
             network = getattr(models, f"controlnet_{name}")
             picture = network.controlnet_cond_embedding(picture.to(models.dtype))
         found[name] = picture
@@ -89,12 +90,14 @@ def control(
 ) -> Residuals | None:
     """What the ControlNets say of noisy latents; None if both are left out. As for `predict`."""
     found: Residuals | None = None
-    for network, picture, scale in (
-        (models.controlnet_canny, controls.canny, controls.canny_scale),
-        (models.controlnet_tile, controls.tile, controls.tile_scale),
+    for name, picture, scale in (
+        ("controlnet_canny", controls.canny, controls.canny_scale),
+        ("controlnet_tile", controls.tile, controls.tile_scale),
     ):
         if scale == 0.0:
             continue
+        models.residence.need(name)
+        network = getattr(models, name)
         skips, middle = network(
             latents.to(models.dtype),
             timestep,
@@ -135,6 +138,7 @@ def predict(
     said = controls
     if isinstance(said, Controls):
         said = control(models, latents, timestep, text, said, size=size)
+    models.residence.need("unet")
     output: torch.Tensor = models.unet(
         latents.to(models.dtype),
         timestep,

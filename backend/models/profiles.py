@@ -74,6 +74,13 @@ class PairSettings:
     maker: Literal["models", "flatten"] = _setting(
         "models", "who makes a missing design: the profile's own models, or flattening alone"
     )
+    design: Literal["artwork", "smooth", "lines"] = _setting(
+        "artwork",
+        "what a design is: flat artwork, a smooth picture, or the reference's edges on black",
+    )
+    located: bool = _setting(
+        True, "find the motif in the photo; else the whole picture counts, if no mask is given"
+    )
     prompt: str = _setting(
         "flat design, vector graphic design, digital design, cartoon design, clean lines, "
         "uniform color blocks, smooth surface, high quality",
@@ -88,7 +95,9 @@ class PairSettings:
     strength: float = _setting(0.8, "share of the schedule that is redone")
     canny_scale: float = _setting(0.2, "ControlNet-Canny scale")
     tile_scale: float = _setting(0.8, "ControlNet-Tile scale")
-    thread_px: float = _setting(8.0, "thread width in pixels that the pair is scaled to")
+    thread_px: float = _setting(
+        8.0, "thread width in pixels that the pair is scaled to; 0: the picture fills a window"
+    )
     enlarge_at_most: float = _setting(4.0, "limit of the enlargement; more only adds blur")
     windows: int = _setting(1, "window-sized crops of the pair that training draws from")
     recoloured: int = _setting(
@@ -145,6 +154,9 @@ class TrainingSettings:
     )
     canny_scale: float = _setting(0.5, "ControlNet-Canny scale while training")
     tile_scale: float = _setting(0.5, "ControlNet-Tile scale while training")
+    eight_bit: bool = _setting(
+        False, "keep the optimiser's moments in 8 bits where bitsandbytes is installed"
+    )
     convolutions: bool = _setting(
         False, "adapt also projections, feed-forward layers and the resnets beside a style block"
     )
@@ -204,11 +216,17 @@ class InferenceSettings:
     negative: str = _setting(
         "lowres, bad anatomy, cropped, worst quality, low quality", "negative prompt"
     )
+    reads: Literal["picture", "drawing", "edges"] = _setting(
+        "picture",
+        "what the image input becomes first: nothing else, the lines of a drawing, or its edges",
+    )
     canny_low: int = _setting(50, "Canny's lower threshold")
     canny_high: int = _setting(100, "Canny's upper threshold")
     overlap: float = _setting(0.25, "overlap of neighbouring windows, share of a window")
-    start: Literal["design", "preview"] = _setting(
-        "design", "what SDEdit starts from: the bare design, or the instant preview"
+    start: Literal["design", "preview", "colour"] = _setting(
+        "design",
+        "what SDEdit starts from: the bare design, the instant preview, or the reference's mean "
+        "colour where a design has none",
     )
     preview_strength: float = _setting(
         0.35, "share of the schedule that is redone where the preview is the start"
@@ -239,7 +257,10 @@ class Profile:
         "float32", "arithmetic on a CPU; in place of a bfloat16 that it has not, float32"
     )
     gpu_dtype: str = _setting("bfloat16", "arithmetic on a GPU")
-    memory_gib: float = _setting(12.0, "memory that training needs, GiB")
+    offload: Literal["none", "phase", "network"] = _setting(
+        "none", "what is parked in main memory: nothing, other phases' networks, all but one"
+    )
+    vae_tiling: bool = _setting(False, "encode and decode in overlapping parts of half a window")
     subject: str = _setting("motif", "subject of the prompts if the user names none")
     design_prompt: str = _setting("a {subject}", "prompt of a design")
     embroidery_prompt: str = _setting("a {subject} in [emb] style", "prompt of an embroidery")
@@ -287,7 +308,6 @@ _STARTER = Profile(
     # Pictures are float32's up to 51 dB. Training, where it gains nothing, stays float32.
     cpu_dtype="bfloat16",
     gpu_dtype="float32",
-    memory_gib=2.0,
     licence_note=(
         "Trained on the starter model that ships with Stitchwork. The rights in the reference "
         "photo stay with its owner: share the style only if you may share the photo."
@@ -342,7 +362,6 @@ _SDXL = Profile(
         tile="xinsir/controlnet-tile-sdxl-1.0",
     ),
     window=1024,
-    memory_gib=16.0,
     licence_note=(
         "Trained on Stable Diffusion XL: the CreativeML Open RAIL++-M licence of the base binds "
         "its use. The rights in the reference photo stay with its owner: share the style only "

@@ -71,12 +71,16 @@ def test_sdxl_wants_a_gpu_memory_and_its_weights(
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "GPU" in sdxl(dataclasses.replace(GPU, kind="cpu")).reason
-    assert "16 GiB" in sdxl(dataclasses.replace(GPU, memory_gib=8.0)).reason
+    assert "memory mode 8" in sdxl(dataclasses.replace(GPU, memory_gib=4.0)).reason
     missing = sdxl(GPU)
     assert not missing.usable
     assert "controlnet-canny" in missing.reason
     monkeypatch.delenv("HF_HUB_OFFLINE")
     assert sdxl(GPU).usable
+    for gib, mode in ((80.0, "full"), (23.5, "24"), (11.5, "12"), (7.6, "8")):
+        found = sdxl(dataclasses.replace(GPU, memory_gib=gib))
+        assert f"--memory {mode}." in found.reason
+    assert {need.mode for need in found.needs} == {"full", "24", "12", "8", ""}
 
 
 def test_a_container_has_the_memory_it_may_use() -> None:

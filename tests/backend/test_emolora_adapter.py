@@ -212,10 +212,12 @@ def test_stage_one_sends_design_loss_everywhere_and_embroidery_loss_into_style(
     original = stage_one.add_gradient
     calls: list[tuple[int, int]] = []
 
-    def watched(loss: torch.Tensor, parameters: list[torch.nn.Parameter]) -> None:
+    def watched(
+        loss: torch.Tensor, parameters: list[torch.nn.Parameter], scale: float = 1.0
+    ) -> None:
         for parameter in adapter.parameters:
             parameter.grad = None
-        original(loss, parameters)
+        original(loss, parameters, scale)
         calls.append(_reached(adapter))
 
     monkeypatch.setattr(stage_one, "add_gradient", watched)
@@ -233,10 +235,12 @@ def test_stage_two_sends_only_the_design_loss_beyond_the_style(
     original = stage_one.add_gradient
     calls: list[tuple[int, int]] = []
 
-    def watched(loss: torch.Tensor, parameters: list[torch.nn.Parameter]) -> None:
+    def watched(
+        loss: torch.Tensor, parameters: list[torch.nn.Parameter], scale: float = 1.0
+    ) -> None:
         for parameter in adapter.parameters:
             parameter.grad = None
-        original(loss, parameters)
+        original(loss, parameters, scale)
         calls.append(_reached(adapter))
 
     monkeypatch.setattr(stage_two, "add_gradient", watched)

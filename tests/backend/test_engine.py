@@ -114,9 +114,9 @@ def test_models_stay_warm_until_another_base_is_wanted(
     loaded: list[str | None] = []
     really_load = loading.load
 
-    def load(profile: str, *, base: str | None = None) -> loading.Models:
+    def load(profile: str, *, base: str | None = None, **rest: Any) -> loading.Models:
         loaded.append(base)
-        return really_load(profile, base=base)
+        return really_load(profile, base=base, **rest)
 
     monkeypatch.setattr(loading, "load", load)
     other = tmp_path / "model"

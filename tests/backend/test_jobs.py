@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend import jobs
 from backend.jobs import (
     JOB_TYPES,
     AnalyseJob,
@@ -25,7 +27,7 @@ from backend.jobs import (
 )
 
 JOBS = (
-    TrainJob(reference="/r.jpg", out="/s", design="/d.png", steps_one=5, blocks="all"),
+    TrainJob(reference="/r.jpg", out="/s", design="/d.png", steps_one=5, blocks="all", memory="12"),
     RestyleJob(style="/s", input="/i.png", out="/o.png", strength=0.5, embroidery="relief"),
     GenerateJob(style="/s", prompt="a yellow dog", out="/o.png", width=512),
     PreviewJob(reference="/r.jpg", input="/i.png", out="/o.png", seed=7),
@@ -36,6 +38,12 @@ JOBS = (
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)
 def test_a_job_survives_json(job: Any) -> None:
     assert job_from_dict(json.loads(json.dumps(job_to_dict(job)))) == job
+
+
+def test_the_add_on_has_the_very_same_definition() -> None:
+    root = Path(jobs.__file__).parents[1]
+    ours, theirs = root / "backend" / "jobs.py", root / "blender_addon" / "link" / "jobs.py"
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_every_kind_is_known_by_its_name() -> None:
