@@ -1,6 +1,6 @@
 """What a trained style is on disk: a folder that diffusers, people and this program can read.
 
-style.json (schema 1) · pytorch_lora_weights.safetensors · reference.png · design.png · mask.png
+style.json (schema 2) · pytorch_lora_weights.safetensors · reference.png · design.png · mask.png
 (1 on the motif, 0 on cloth) · preview.png · blocks.png. The first three pictures have one size.
 """
 
@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 
 from backend.errors import InputError, ResourceError, StyleError
 from backend.imaging.files import read_mask, read_rgba, write_png
+from backend.jobs import TASKS
 
 if TYPE_CHECKING:
     # Seconds to import, and no need of them to list styles.
@@ -42,13 +43,14 @@ __all__ = [
     "write_description",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 WEIGHTS = "pytorch_lora_weights.safetensors"
 DESCRIPTION = "style.json"
 # What style.json holds: a type; [type] for a list; {...: type} for any keys, else these keys.
 _FIELDS: dict[str, Any] = {
     "name": str,
     "created": str,
+    "task": str,
     "profile": str,
     "base": {"id": str, "hash": str},
     "blocks": [str],
@@ -97,6 +99,8 @@ class Style:
         mask: (H, W), 1 on the motif and 0 on bare cloth.
         preview: the reference's own design embroidered in the style, (H, W, 3), if made.
         plot: similarity of the blocks (paper, section 3.1), (H, W, 3), if measured.
+        task: one of `backend.jobs.TASKS`; another than embroidery has its own design, say a
+            sketch, and its own "embroidery", say the coloured picture.
         steps: {"one": …, "two": …}.
         kind: "flat" or "relief".
         thread_width_px: as measured in `reference`; 0 if none was found.
@@ -104,6 +108,7 @@ class Style:
 
     name: str
     created: str
+    task: str = TASKS[0]
     profile: str
     base: BaseModel
     blocks: tuple[str, ...]
@@ -271,14 +276,18 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise StyleError(f"{path}: this is not a style's description.", _RETRAIN)
     schema = data.pop("schema", None)
-    if schema != SCHEMA:
+    if schema not in (1, SCHEMA):
         raise StyleError(
             f"{path}: schema {schema!r} is not {SCHEMA}.",
             "Update Stitchwork, or train the style again.",
         )
+    if schema == 1:
+        data.setdefault("task", TASKS[0])  # the only one there was
     if not _FIELDS.keys() - _OPTIONAL <= data.keys() <= _FIELDS.keys():
         raise StyleError(f"{path}: fields are missing or unknown.", _RETRAIN)
     wrong = [name for name, value in data.items() if not _is(value, _FIELDS[name])]
+    if data["task"] not in TASKS:
+        wrong.append("task")
     if wrong:
         raise StyleError(f"{path}: {', '.join(wrong)} cannot be what is written there.", _RETRAIN)
     return data

@@ -14,10 +14,11 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from backend import tasks
 from backend.batch.columns import COLUMNS, RESTYLE, TRAIN
-from backend.errors import InputError, StyleError
+from backend.errors import InputError, StitchworkError, StyleError
 from backend.imaging.files import picture_size
 from backend.jobs import Job, JobError, RestyleJob, TrainJob
 from backend.models import profiles
@@ -25,9 +26,9 @@ from backend.styles import is_style, read_description
 
 __all__ = ["Row", "read_manifest"]
 
-_YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _PICTURES = ("input", "mask", "reference", "design", "reference_mask")
 _MOST_SHOWN = 40
+J = TypeVar("J", bound=Job)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +131,6 @@ def _number(column: str, text: str) -> Any:
     if field is None:
         return text
     hint = typing.get_type_hints(job)[field]
-    if hint is bool:
-        return _YES_NO.get(text.lower(), text)
     for kind in (int, float):
         if kind in (hint, *typing.get_args(hint)):
             try:
@@ -187,22 +186,29 @@ def _row(label: str, cells: Mapping[str, Any], folder: Path, wrong: list[str]) -
         wrong.append(f"{', '.join(own)}: only a reference is trained, a style is trained already.")
     if wrong:
         return None
-    for name in ("base", "base_config"):
-        place = cells.get(name)
-        if isinstance(place, str) and (folder / Path(place).expanduser()).exists():
-            cells[name] = _absolute(place, folder)
+    base = cells.get("base")
+    if isinstance(base, str) and (folder / Path(base).expanduser()).exists():
+        cells["base"] = _absolute(base, folder)
     restyle = {field: cells[name] for name, field in RESTYLE.items() if name in cells}
     train = {field: cells[name] for name, field in TRAIN.items() if name in cells}
-    _accepted(RestyleJob, {**restyle, "style": "", "out": ""}, RESTYLE, wrong)
-    if "reference" in cells:
-        _accepted(TrainJob, {**train, "out": ""}, TRAIN, wrong)
-    if wrong:
-        return None
     style = cells.get("style")
-    if style is not None:
-        profile = read_description(style)["profile"]
-    else:
-        profile = train.get("profile", "starter")
+    picture = _accepted(RestyleJob, {**restyle, "style": style or "", "out": ""}, RESTYLE, wrong)
+    training = None
+    if style is None:
+        training = _accepted(TrainJob, {**train, "out": ""}, TRAIN, wrong)
+    if picture is None or (style is None and training is None):
+        return None
+    try:
+        if training is not None:
+            tasks.check_reference(training)
+            known = {"name": "to be trained", "task": training.task, "profile": training.profile}
+        else:
+            known = read_description(str(style))
+        tasks.check_style(picture, known["name"], known["task"])
+    except StitchworkError as error:
+        wrong.append(error.message)
+        return None
+    profile = known["profile"]
     if profile not in profiles.names():
         wrong.append(f"profile: {profile!r} is none of {', '.join(profiles.names())}.")
         return None
@@ -240,14 +246,15 @@ def _absolute(path: str, folder: Path) -> str:
 
 
 def _accepted(
-    job: type[Job], fields: dict[str, Any], columns: Mapping[str, str], wrong: list[str]
-) -> None:
+    job: type[J], fields: dict[str, Any], columns: Mapping[str, str], wrong: list[str]
+) -> J | None:
     try:
-        job(**fields)
+        return job(**fields)
     except JobError as error:
         field, _, rest = str(error).partition(":")
         names = {field: name for name, field in columns.items()}
         wrong.append(f"{names.get(field, field)}:{rest}")
+        return None
 
 
 def _joined(labels: list[str]) -> str:

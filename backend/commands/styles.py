@@ -105,11 +105,11 @@ def _list(options: argparse.Namespace) -> int:
         print(json.dumps([_plain(each) for each in found], indent=2))
         return EXIT_OK
     rows = [
-        (each.name, each.profile, each.kind, _size(each.bytes), _when(each.created))
+        (each.name, each.task, each.profile, each.kind, _size(each.bytes), _when(each.created))
         for each in found
         if not each.problem
     ]
-    _table(("name", "profile", "kind", "size", "made"), rows)
+    _table(("name", "task", "profile", "kind", "size", "made"), rows)
     for each in found:
         if each.problem:
             print(f"damaged: {each.name}: {each.problem}", file=sys.stderr)
@@ -132,6 +132,7 @@ def _show(options: argparse.Namespace) -> int:
         "folder": style.folder.resolve(),
         "size": _size(style.bytes),
         "made": f"{_when(data['created'])}, in {seconds / 60:.1f} minutes",
+        "task": data["task"],
         "profile": f"{data['profile']} (base {data['base']['id']}, {data['base']['hash']})",
         "kind": data["kind"],
         "thread": f"{data['thread_width_px']:g} px at training scale",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend import tasks
 from backend.emolora import pair as pair_making
 from backend.emolora.adapter import attention_blocks
 from backend.emolora.blocks import Judgement, judge, measure, named, passes, plot
@@ -36,7 +37,8 @@ def analyse(job: AnalyseJob, models: Models) -> Generator[Progress, None, Result
     Raises:
         InputError: the photo, the design or the mask cannot be used.
     """
-    profile = models.profile
+    profile = tasks.get(job.task).settings(models.profile)
+    models = replace(models, profile=profile)
     settings = profile.blocks
     if job.inversion is not None:
         settings = replace(settings, inversion="ddim" if job.inversion == "ddim" else "renoise")
@@ -80,6 +82,7 @@ def analyse(job: AnalyseJob, models: Models) -> Generator[Progress, None, Result
     data = {
         "schema": SCHEMA,
         "reference": Path(job.reference).name,
+        "task": job.task,
         "profile": profile.name,
         "base": {"id": models.base, "hash": models.fingerprint()},
         "seed": job.seed,

@@ -36,6 +36,7 @@ from backend.emolora.sampling import (
 )
 from backend.errors import ResourceError
 from backend.imaging.files import read_rgba, write_png
+from backend.imaging.lines import edge_lines
 from backend.models.loading import Models
 from backend.models.prediction import Controls
 
@@ -132,7 +133,11 @@ def _candidates(models: Models, seed: int) -> list[_Candidate]:
     rng = np.random.default_rng(seed)
     if settings.source == "drawn":
         shapes = [motifs.SHAPES[i % len(motifs.SHAPES)] for i in range(settings.count)]
-        return [_Candidate(shape, motifs.draw_motif(shape, window, rng)[0]) for shape in shapes]
+        drawn = [motifs.draw_motif(shape, window, rng)[0] for shape in shapes]
+        if models.profile.pair.design == "lines":
+            low, high = models.profile.inference.canny_low, models.profile.inference.canny_high
+            drawn = [edge_lines(each, low, high, window) for each in drawn]
+        return [_Candidate(shape, design) for shape, design in zip(shapes, drawn)]
     colours, objects = rng.permutation(settings.colours), rng.permutation(settings.objects)
     return [
         _Candidate(f"{colours[i % len(colours)]} {objects[i % len(objects)]}", None)
@@ -157,6 +162,8 @@ def _embroider(
     controls: Controls | None = None
     if designs:
         start = torch.cat([models.encode_image(to_tensor(design)) for design in designs])
+        if profile.inference.start == "colour":
+            start = reference.embroidery[:1].mean((2, 3), keepdim=True).expand_as(start)
         controls = concatenate(
             [controls_of(models, each, flat.canny_scale, flat.tile_scale) for each in designs]
         )

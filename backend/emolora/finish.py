@@ -48,6 +48,7 @@ def finish(
     style = Style(
         name=Path(job.out).name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        task=job.task,
         profile=profile.name,
         base=BaseModel(models.base, models.fingerprint()),
         blocks=blocks,
@@ -60,7 +61,7 @@ def finish(
         },
         seed=job.seed,
         rank=settings.rank,
-        kind=kind_of(pair.embroidery, pair.mask),
+        kind=kind_of(pair.embroidery, pair.mask) if job.task == "embroidery" else "flat",
         thread_width_px=round(thread, 3),
         licence_note=profile.licence_note,
         weights=weights,
@@ -91,9 +92,13 @@ def _preview(
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """The reference's design in the new style: what was learnt, without the instant preview."""
     opaque = np.ones_like(style.mask)
-    rgba = np.dstack([style.design, opaque]).astype(np.float32)
+    # Where outlines are found in what is given, the reference has those of its design.
+    edges = models.profile.inference.reads == "edges"
+    shown = style.reference if edges else style.design
+    rgba = np.dstack([shown, opaque]).astype(np.float32)
+    start = "design" if models.profile.inference.start == "preview" else "auto"
     request = RestyleJob(
-        style=job.out, input=job.reference, out=job.out, seed=job.seed, start="design"
+        style=job.out, input=job.reference, out=job.out, seed=job.seed, start=start
     )
     made = yield from restyle(models, style, rgba, None, request)
     return np.ascontiguousarray(made[..., :3], dtype=np.float32)

@@ -23,11 +23,13 @@ from backend.emolora.sampling import (
 )
 from backend.imaging.edges import guided_filter, thread_width
 from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
-from backend.imaging.flatten import flatten
+from backend.imaging.flatten import flatten, smooth
+from backend.imaging.lines import edge_lines
 from backend.imaging.locate import locate_motif
 from backend.imaging.masks import bounding_box, densest, extend_colours
 from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import Controls
+from backend.models.profiles import PairSettings
 from backend.progress import outcome
 
 __all__ = [
@@ -37,7 +39,6 @@ __all__ = [
     "design_passes",
     "encode",
     "encoding_steps",
-    "make_pair",
     "pair_steps",
     "window_boxes",
 ]
@@ -132,21 +133,6 @@ class EncodedPair:
         )
 
 
-def make_pair(
-    models: Models,
-    reference: str,
-    *,
-    design: str | None = None,
-    mask: str | None = None,
-    subject: str | None = None,
-    seed: int = 0,
-) -> Pair:
-    """`pair_steps`, run to its end."""
-    return outcome(
-        pair_steps(models, reference, design=design, mask=mask, subject=subject, seed=seed)
-    )
-
-
 def pair_steps(
     models: Models,
     reference: str,
@@ -167,20 +153,24 @@ def pair_steps(
     Raises:
         InputError: a file cannot be used.
     """
+    settings = models.profile.pair
     photo = read_reference(reference)
     yield
     if mask is not None:
         art = (read_mask(mask, photo.shape[:2]) > 0.5).astype(np.float32)
         box = _with_margin(bounding_box(art > 0.5), photo.shape[:2])
-    else:
+    elif settings.located:
         box, art = locate_motif(photo)
+    else:
+        art = np.ones(photo.shape[:2], dtype=np.float32)
+        box = (0, 0, photo.shape[1], photo.shape[0])
     yield
     layers = [photo, art[..., None]]
     if design is not None:
         crop = np.s_[box[1] : box[3], box[0] : box[2]]
         laid = np.zeros((*photo.shape[:2], 4), dtype=np.float32)
         laid[crop] = register(read_rgba(design, max_side=2048), photo[crop], art[crop])
-        if mask is None and 0.02 < laid[..., 3].mean() < 0.98:
+        if mask is None and settings.located and 0.02 < laid[..., 3].mean() < 0.98:
             covered = (laid[..., 3] > 0.5).astype(np.uint8)
             art = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, _DISC).astype(np.float32)
         layers = [photo, art[..., None], laid]
@@ -189,12 +179,12 @@ def pair_steps(
     yield
     stack = _scaled(np.dstack(layers), box, thread, models)
     embroidery, art = stack[..., :3], (stack[..., 3] > 0.5).astype(np.float32)
-    flat = flatten(embroidery, art, colours=models.profile.pair.colours, seed=seed)
+    flat = _plain(models, embroidery, art, seed)
     yield
     if design is not None:
         cover = stack[..., 7:]
         flat = stack[..., 4:7] * cover + _cloth_alone(flat, art) * (1.0 - cover)
-    elif models.profile.pair.maker == "models":
+    elif _drawn(settings):
         flat = yield from _drawn_by_models(models, embroidery, flat, subject, seed)
     return Pair(_eight_bit(flat), _eight_bit(embroidery), art)
 
@@ -206,8 +196,8 @@ def design_of(
 
     Yields `design_passes(models)` times.
     """
-    flat = flatten(embroidery, colours=models.profile.pair.colours, seed=seed)
-    if models.profile.pair.maker == "models":
+    flat = _plain(models, embroidery, None, seed)
+    if _drawn(models.profile.pair):
         flat = yield from _drawn_by_models(models, embroidery, flat, subject, seed)
     else:
         yield
@@ -217,7 +207,28 @@ def design_of(
 def design_passes(models: Models) -> int:
     """How many values `design_of` yields before its result."""
     settings = models.profile.pair
-    return redone(settings.steps, settings.strength) if settings.maker == "models" else 1
+    return redone(settings.steps, settings.strength) if _drawn(settings) else 1
+
+
+def _drawn(settings: PairSettings) -> bool:
+    """Whether the base model draws designs; lines need none."""
+    return settings.maker == "models" and settings.design != "lines"
+
+
+def _plain(
+    models: Models,
+    embroidery: NDArray[np.float32],
+    art: NDArray[np.float32] | None,
+    seed: int,
+) -> NDArray[np.float32]:
+    """The design (H, W, 3) of a picture, made without any model."""
+    settings, inference = models.profile.pair, models.profile.inference
+    if settings.design == "lines":
+        low, high = inference.canny_low, inference.canny_high
+        return edge_lines(embroidery, low, high, models.profile.window)
+    if settings.design == "smooth":
+        return smooth(embroidery)
+    return flatten(embroidery, art, colours=settings.colours, seed=seed)
 
 
 def _eight_bit(image: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -253,7 +264,8 @@ def _scaled(
     settings, window = models.profile.pair, models.profile.window
     height, width = stack.shape[:2]
     longest = max(box[2] - box[0], box[3] - box[1])
-    scale = settings.thread_px / thread if thread > 0.0 else window / longest
+    by_thread = settings.thread_px > 0.0 and thread > 0.0
+    scale = settings.thread_px / thread if by_thread else window / longest
     scale = min(scale, settings.enlarge_at_most)
     if settings.whole:
         scale = min(scale, settings.largest * window / longest)

@@ -59,7 +59,8 @@ def controls_of(
 ) -> Controls:
     """Conditions of one image (H, W, 3), made as the profile's inference makes them."""
     settings = models.profile.inference
-    outline = edges.canny(rgb, settings.canny_low, settings.canny_high)
+    drawn = settings.reads != "picture"
+    outline = edges.outline(rgb, settings.canny_low, settings.canny_high, drawn=drawn)
     blurred = edges.tile_condition(rgb, models.profile.window)
     return Controls(
         canny=to_tensor(outline).to(models.device, models.dtype),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backend.imaging.colour import rgb_to_lab
 
-__all__ = ["canny", "guided_filter", "orientation", "thread_width", "tile_condition"]
+__all__ = ["canny", "guided_filter", "orientation", "outline", "thread_width", "tile_condition"]
 
 # Thread periods that are looked for, in pixels.
 MIN_PERIOD, MAX_PERIOD = 2.5, 40.0
@@ -28,6 +28,13 @@ def canny(rgb: NDArray[np.floating], low: int = 50, high: int = 100) -> NDArray[
     image = np.round(np.clip(rgb, 0.0, 1.0) * 255.0).astype(np.uint8)
     edges = cv2.Canny(image, low, high)
     return (edges > 0).astype(np.float32)
+
+
+def outline(
+    rgb: NDArray[np.floating], low: int, high: int, *, drawn: bool = False
+) -> NDArray[np.float32]:
+    """ControlNet-Canny's condition, (H, W) in [0, 1]: Canny edges, or what is `drawn` already."""
+    return np.asarray(rgb, dtype=np.float32).mean(axis=2) if drawn else canny(rgb, low, high)
 
 
 def guided_filter(

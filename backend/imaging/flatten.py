@@ -7,15 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
-from backend.imaging.edges import thread_width
+from backend.imaging.edges import guided_filter, thread_width
 
-__all__ = ["colour_regions", "flatten"]
+__all__ = ["colour_regions", "flatten", "smooth"]
 
 # Clusters nearer than this in CIELAB are one colour of thread in light and shade.
 SAME_COLOUR = 11.0
 # Lightness counts less than hue: sheen changes lightness, thread colour changes both.
 LIGHTNESS_WEIGHT = 0.75
 WORK_SIDE = 640
+# What is finer than this share of a picture's side is the brush's; passes that take it away.
+STROKE, PASSES = 1.0 / 48.0, 3
 WORK_THREAD = 2.6
 # Pixels of the shrunken photo: about two threads by two.
 SMALLEST_REGION = 30.0
@@ -194,3 +196,21 @@ def flatten(
     flat = fill[labels]
     # Half a pixel of blur stands for the anti-aliasing of drawn artwork.
     return cv2.GaussianBlur(lab_to_rgb(flat), (0, 0), 0.6)
+
+
+def smooth(rgb: NDArray[np.floating]) -> NDArray[np.float32]:
+    """A painting as if it were a photo: light and shade stay, the brush's traces go.
+
+    Args:
+        rgb: (H, W, 3) in [0, 1].
+
+    Returns:
+        (H, W, 3) in [0, 1].
+    """
+    radius = max(2, round(STROKE * max(rgb.shape[:2])))
+    plain = np.asarray(rgb, dtype=np.float32)
+    for _ in range(PASSES):
+        # The guide loses its own finest traces first, or they would guide themselves.
+        guide = cv2.GaussianBlur(plain.mean(axis=2), (0, 0), radius / 4.0)
+        plain = guided_filter(guide, plain, radius=radius, epsilon=0.004)
+    return np.clip(plain, 0.0, 1.0)

@@ -36,6 +36,7 @@ class Entry:
     """A style in a library.
 
     Attributes:
+        task: what it is a style of.
         kind: "flat" or "relief".
         created: ISO 8601.
         bytes: of all its files.
@@ -44,6 +45,7 @@ class Entry:
 
     folder: Path
     name: str
+    task: str = ""
     profile: str = ""
     kind: str = ""
     created: str = ""
@@ -85,7 +87,7 @@ def entry(folder: Path) -> Entry:
         data = read_description(folder)
     except StyleError as error:
         return Entry(folder=folder, name=folder.name, bytes=size, problem=str(error))
-    fields = ("name", "profile", "kind", "created", "thread_width_px")
+    fields = ("name", "task", "profile", "kind", "created", "thread_width_px")
     return Entry(folder=folder, bytes=size, **{name: data[name] for name in fields})
 
 

@@ -27,7 +27,9 @@ class Conditions:
         self._off = kind.canny_scale == 0.0 and kind.tile_scale == 0.0
         self._seen: dict[Spots, Controls | None] = {}
         # Eight bits are plenty, and large images stay small.
-        self._canny = edges.canny(rgb, inference.canny_low, inference.canny_high).astype(np.uint8)
+        drawn = inference.reads != "picture"
+        outline = edges.outline(rgb, inference.canny_low, inference.canny_high, drawn=drawn)
+        self._canny = np.round(outline * 255.0).astype(np.uint8)
         self._tile = np.empty(rgb.shape, dtype=np.uint8)
         halo, rows = models.profile.window // 8, 1024
         for top in range(0, len(rgb), rows):
@@ -50,7 +52,7 @@ class Conditions:
         cuts = [
             np.s_[t * factor : t * factor + side, x * factor : x * factor + side] for t, x in spots
         ]
-        canny = np.stack([self._canny[cut] for cut in cuts]).astype(np.float32)
+        canny = np.stack([self._canny[cut] for cut in cuts]).astype(np.float32) / 255.0
         tile = np.stack([self._tile[cut] for cut in cuts]).astype(np.float32) / 255.0
         device, dtype = self._models.device, self._models.dtype
         return Controls(

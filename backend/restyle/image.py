@@ -7,7 +7,7 @@ starts from the bare design, or (hybrid) from the instant preview, whose thread 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -15,8 +15,10 @@ import torch
 from diffusers import DDIMScheduler
 from numpy.typing import NDArray
 
+from backend import tasks
 from backend.emolora.adapter import with_style
 from backend.errors import InputError
+from backend.imaging.lines import drawing, soft_edges
 from backend.imaging.masks import extend_colours
 from backend.jobs import Progress, RestyleJob
 from backend.models.loading import Models
@@ -47,6 +49,7 @@ class _Settings:
     strength: float
     guidance: float
     from_preview: bool
+    from_colour: bool
     inverted: bool
 
     @classmethod
@@ -61,6 +64,7 @@ class _Settings:
             strength=usual if job.strength is None else job.strength,
             guidance=inference.guidance if job.guidance is None else job.guidance,
             from_preview=start == "preview",
+            from_colour=start == "colour",
             inverted=start == "preview" and inference.preview_inverted,
         )
 
@@ -98,6 +102,7 @@ def restyle(
     Raises:
         InputError: nothing to embroider.
     """
+    models = replace(models, profile=tasks.get(style.task).settings(models.profile))
     cover = (rgba[..., 3] > 0.0).astype(np.float32)
     if mask is not None:
         cover *= mask
@@ -110,6 +115,10 @@ def restyle(
     settings = _Settings.of(models, style, job)
     height, width = inside.shape
     design = extend_colours(rgba[..., :3], rgba[..., 3] > 0.5)
+    if models.profile.inference.reads == "drawing":
+        design = drawing(design)
+    elif models.profile.inference.reads == "edges":
+        design = soft_edges(design, models.profile.window)
     grid = window_grid(models, inside)
     begin, timesteps, meter = _schedule(models, settings, grid)
     yield meter.tick("preparing", steps=0)
@@ -117,6 +126,10 @@ def restyle(
     start = design
     if settings.from_preview:
         start = synthesise(style.reference, style.design, style.mask, design, cover, seed=job.seed)
+    elif settings.from_colour:
+        weights = style.mask.ravel() + 1e-6  # a mask may be empty
+        colour = np.average(style.reference.reshape(-1, 3), axis=0, weights=weights)
+        start = np.broadcast_to(colour.astype(np.float32), design.shape)
     yield meter.tick("preparing")
     side = models.profile.window
     plane = autoencode.pad(start, side, models.factor)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from backend import tasks
 from backend.emolora.adapter import with_style
 from backend.jobs import GenerateJob, Progress
 from backend.models.loading import Models
@@ -49,6 +51,7 @@ def generate(
     Returns:
         (H, W, 3) float32 in [0, 1].
     """
+    models = replace(models, profile=tasks.get(style.task).settings(models.profile))
     side, factor = models.profile.window, models.factor
     height, width = job.height or side, job.width or side
     inference = models.profile.inference

@@ -47,7 +47,7 @@ def read_style(folder: Path) -> dict[str, Any]:
     """A trained style's `style.json`.
 
     Raises:
-        LinkError: the folder is no style, or its description is damaged.
+        LinkError: the folder is no style of embroidery, or its description is damaged.
     """
     try:
         data = json.loads((folder / "style.json").read_text(encoding="utf-8"))
@@ -57,6 +57,11 @@ def read_style(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(data, dict):
         raise LinkError(f"{folder} is a damaged style.", "Train it again.")
+    task = data.get("task", "embroidery")  # older styles know no other
+    if task != "embroidery":
+        raise LinkError(
+            f"{folder.name} is a style of {task}.", "Garments take styles of embroidery."
+        )
     return data
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from backend.errors import InputError
 from backend.imaging.edges import thread_width
 from backend.models.loading import Models
 from backend.models.profiles import ATTENTION_BLOCKS
+from backend.progress import outcome
 
 
 def _artwork(size: tuple[int, int], box: tuple[int, int, int, int], ground: int) -> np.ndarray:
@@ -28,6 +29,11 @@ def _artwork(size: tuple[int, int], box: tuple[int, int, int, int], ground: int)
     x0, y0, x1, y1 = box
     draw.rectangle((x0, y0, (x0 + x1) // 2, (y0 + y1) // 2), fill=(30, 60, 200, 255))
     return np.asarray(image, dtype=np.float32) / np.float32(255.0)
+
+
+def _made(models: Models, reference: str, **options: Any) -> pair.Pair:
+    made: pair.Pair = outcome(pair.pair_steps(models, reference, **options))
+    return made
 
 
 @pytest.mark.parametrize("ground", [0, 255])
@@ -70,7 +76,7 @@ def test_coverage_is_alpha_or_what_the_even_ground_leaves() -> None:
 def test_the_pair_is_flat_against_sewn_at_the_profiles_scale(
     tiny_models: Models, photo: Path
 ) -> None:
-    made = pair.make_pair(tiny_models, str(photo), seed=0)
+    made = _made(tiny_models, str(photo), seed=0)
     height, width = made.mask.shape
     assert min(height, width) >= tiny_models.profile.window
     assert made.design.shape == made.embroidery.shape == (height, width, 3)
@@ -90,22 +96,22 @@ def test_a_given_design_and_mask_are_used(tiny_models: Models, photo: Path, tmp_
     art = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
     ImageDraw.Draw(art).ellipse((0, 0, 99, 99), fill=(0, 255, 0, 255))
     art.save(tmp_path / "art.png")
-    made = pair.make_pair(tiny_models, str(photo), design=str(tmp_path / "art.png"))
+    made = _made(tiny_models, str(photo), design=str(tmp_path / "art.png"))
     sewn = made.mask > 0
     assert made.design[sewn].mean(axis=0) == pytest.approx([0, 1, 0], abs=0.1)
     mask = Image.new("L", (200, 160), 0)
     ImageDraw.Draw(mask).rectangle((80, 60, 120, 100), fill=255)
     mask.save(tmp_path / "mask.png")
-    made = pair.make_pair(tiny_models, str(photo), mask=str(tmp_path / "mask.png"))
+    made = _made(tiny_models, str(photo), mask=str(tmp_path / "mask.png"))
     assert 0.1 < made.mask.mean() < 0.95
 
 
 def test_models_can_make_the_design(tiny_models: Models, photo: Path) -> None:
-    plain = pair.make_pair(tiny_models, str(photo), seed=0)
+    plain = _made(tiny_models, str(photo), seed=0)
     settings = replace(tiny_models.profile.pair, maker="models", guidance=3.0)
     tiny_models.profile = replace(tiny_models.profile, pair=settings)
-    drawn = pair.make_pair(tiny_models, str(photo), seed=0)
-    again = pair.make_pair(tiny_models, str(photo), seed=0)
+    drawn = _made(tiny_models, str(photo), seed=0)
+    again = _made(tiny_models, str(photo), seed=0)
     assert drawn.design.shape == plain.design.shape
     assert not np.array_equal(drawn.design, plain.design)
     assert np.array_equal(drawn.design, again.design)
@@ -114,13 +120,13 @@ def test_models_can_make_the_design(tiny_models: Models, photo: Path) -> None:
 
 def test_a_missing_photo_is_named(tiny_models: Models, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        pair.make_pair(tiny_models, str(tmp_path / "none.png"))
+        _made(tiny_models, str(tmp_path / "none.png"))
 
 
 def test_a_pair_comes_back_from_disk_as_it_was(
     tiny_models: Models, photo: Path, tmp_path: Path
 ) -> None:
-    made = pair.make_pair(tiny_models, str(photo))
+    made = _made(tiny_models, str(photo))
     made.save(tmp_path)
     read = pair.Pair.load(tmp_path)
     for name in ("design", "embroidery", "mask"):
@@ -138,7 +144,7 @@ def test_windows_show_the_most_motif_first() -> None:
 
 
 def test_encoding_weighs_cloth_less(tiny_models: Models, photo: Path) -> None:
-    made = pair.make_pair(tiny_models, str(photo))
+    made = _made(tiny_models, str(photo))
     encoded = pair.encode(tiny_models, made, ["a motif", "a motif in [emb] style"])
     assert encoded.design.shape == encoded.embroidery.shape == (len(encoded), 4, 8, 8)
     cloth = tiny_models.profile.training.cloth_weight
@@ -178,7 +184,7 @@ def test_complementary_pairs(
         guidance=1.0 if source == "drawn" else 4.0,
     )
     tiny_models.profile = replace(tiny_models.profile, complementary=settings)
-    made = pair.make_pair(tiny_models, str(photo))
+    made = _made(tiny_models, str(photo))
     encoded = pair.encode(tiny_models, made, ["a motif", "a motif in [emb] style"])
     blocks = ATTENTION_BLOCKS[2:4]
     adapter = Adapter(tiny_models, blocks, rank=2, seed=0)

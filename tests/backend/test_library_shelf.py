@@ -151,10 +151,11 @@ def test_the_list_reads_well_and_says_what_is_damaged(
     assert command("list", "--library", tmp_path) == 0
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
-    assert lines[0].split() == ["name", "profile", "kind", "size", "made"]
+    assert lines[0].split() == ["name", "task", "profile", "kind", "size", "made"]
     cells = lines[2].split()
-    assert cells[:3] + cells[4:] == ["roses", "starter", "flat", "KiB", "2026-01-02", "03:04"]
-    assert 10 < int(cells[3]) < 500
+    assert cells[:4] == ["roses", "embroidery", "starter", "flat"]
+    assert cells[5:] == ["KiB", "2026-01-02", "03:04"]
+    assert 10 < int(cells[4]) < 500
     assert "\x1b" not in shown.out
     assert shown.err.startswith("damaged: bad: ")
     assert command("list", "tul", "--library", tmp_path, "--json") == 0

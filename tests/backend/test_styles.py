@@ -49,7 +49,16 @@ def style(tiny_models: Models) -> Style:
 def test_a_style_comes_back_as_it_was(style: Style, tmp_path: Path) -> None:
     style.save(tmp_path / "roses")
     read = Style.load(tmp_path / "roses")
-    for name in ("name", "blocks", "prompts", "steps", "base", "thread_width_px", "measures"):
+    for name in (
+        "name",
+        "task",
+        "blocks",
+        "prompts",
+        "steps",
+        "base",
+        "thread_width_px",
+        "measures",
+    ):
         assert getattr(read, name) == getattr(style, name), name
     for name in ("reference", "design", "mask", "preview"):
         assert np.allclose(getattr(read, name), getattr(style, name), atol=1e-6), name
@@ -58,8 +67,22 @@ def test_a_style_comes_back_as_it_was(style: Style, tmp_path: Path) -> None:
     assert is_style(tmp_path / "roses")
     assert [path.name for path in tmp_path.iterdir()] == ["roses"]
     data = json.loads((tmp_path / "roses" / "style.json").read_text())
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert data["blocks"] == ["mid_block.attentions.0"]
+
+
+def test_an_older_style_is_of_embroidery(style: Style, tmp_path: Path) -> None:
+    style.save(tmp_path / "roses")
+    path = tmp_path / "roses" / "style.json"
+    data = json.loads(path.read_text())
+    assert data.pop("task") == "embroidery"
+    path.write_text(json.dumps({**data, "schema": 1}))
+    assert Style.load(tmp_path / "roses").task == "embroidery"
+    path.write_text(json.dumps({**data, "schema": 2}))  # since then every style says it
+    with pytest.raises(StyleError, match="missing or unknown"):
+        Style.load(tmp_path / "roses")
+    replace(style, task="sketch").save(tmp_path / "roses")
+    assert Style.load(tmp_path / "roses").task == "sketch"
 
 
 def test_saving_again_replaces_the_whole_style(style: Style, tmp_path: Path) -> None:
@@ -98,9 +121,11 @@ def _spoil(folder: Path, what: str) -> None:
     path = folder / "style.json"
     data = json.loads(path.read_text())
     if what == "schema":
-        data["schema"] = 2
+        data["schema"] = 3
     elif what == "field":
         del data["prompts"]
+    elif what == "task":
+        data["task"] = "knitting"
     elif what == "surplus":
         data["surprise"] = 1
     elif what == "list":
@@ -119,9 +144,10 @@ def _spoil(folder: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("schema", "schema 2"),
+        ("schema", "schema 3"),
         ("field", "missing or unknown"),
         ("surplus", "missing or unknown"),
+        ("task", "task cannot be"),
         ("list", "not a style's description"),
         ("json", "cannot be read"),
         ("weights", "weights are damaged"),
