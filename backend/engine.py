@@ -24,6 +24,7 @@ from backend.jobs import (
     AnalyseJob,
     GenerateJob,
     Job,
+    ModelJob,
     PreviewJob,
     Progress,
     RestyleJob,
@@ -31,7 +32,8 @@ from backend.jobs import (
     TrainJob,
 )
 from backend.limits import check_memory, check_minutes
-from backend.models import profiles
+from backend.models import memory, profiles
+from backend.models.profiles import Profile
 
 if TYPE_CHECKING:
     from backend.models.loading import Models
@@ -52,7 +54,7 @@ class Engine:
     """Runs jobs one after another and keeps the last base model loaded between them."""
 
     def __init__(self) -> None:
-        self._key: tuple[str, str | None, str] | None = None
+        self._key: tuple[object, ...] | None = None
         self._models: Models | None = None
 
     def run(self, job: Job) -> Steps:
@@ -62,7 +64,7 @@ class Engine:
             StitchworkError: with a remedy, for whatever the user can put right.
         """
         check_files(job)
-        with clear_failures(job.out):
+        with clear_failures(job.out, job.memory if isinstance(job, ModelJob) else None):
             match job:
                 case TrainJob():
                     result = yield from self._train(job)
@@ -104,7 +106,7 @@ class Engine:
         for path in (job.design, job.mask):
             if path is not None:
                 read_rgba(path)
-        models = yield from self._load(profile.name, job.base, exact=True)
+        models = yield from self._load(profile.name, job, exact=True)
         return models
 
     def _restyle(self, job: RestyleJob) -> Steps:
@@ -123,10 +125,10 @@ class Engine:
         # Only what is embroidered, with a window around it, is worked on.
         here = _part(rgba, mask, profile.window)
         height, width = (each.stop - each.start for each in here)
-        room = self._room(style.profile, job.base)
+        room = self._room(style.profile, job)
         check_memory(job.input, rgba.shape[:2], height * width, room, allowed)
         watch = _Stopwatch()
-        models = yield from watch.time(self._load(style.profile, job.base))
+        models = yield from watch.time(self._load(style.profile, job))
         style.check(models)
         cover = None if mask is None else mask[here]
         if job.max_minutes is not None:
@@ -135,14 +137,16 @@ class Engine:
         rgba[here] = yield from watch.time(restyle(models, style, rgba[here], cover, job))
         return _written(job.out, rgba, watch)
 
-    def _room(self, profile: str, base: str | None) -> float:
+    def _room(self, profile: str, job: RestyleJob) -> float:
         """Bytes of main memory that loading the models will still take."""
-        if self._key is not None and self._key[:2] == (profile, base):
+        wanted = memory.with_precision(profiles.get(profile), job.precision)
+        if self._key == _key(wanted, job):
             return 0.0
         from backend.models.loading import default_device
 
-        wanted = 0.75 * profiles.get(profile).memory_gib * GIB
-        return wanted if default_device().type == "cpu" else 0.0
+        if default_device().type != "cpu":
+            return 0.0
+        return GIB * memory.need(wanted, memory.MODES[0], "restyle", "cpu", base=job.base)
 
     def _generate(self, job: GenerateJob) -> Steps:
         from backend.restyle.text import generate
@@ -151,7 +155,7 @@ class Engine:
         style = Style.load(job.style)
         tasks.check_style(job, style.name, style.task)
         watch = _Stopwatch()
-        models = yield from watch.time(self._load(style.profile, job.base))
+        models = yield from watch.time(self._load(style.profile, job))
         style.check(models)
         image = yield from watch.time(generate(models, style, job))
         return _written(job.out, image, watch)
@@ -167,23 +171,49 @@ class Engine:
         return _written(job.out, image, watch)
 
     def _load(
-        self, profile: str, base: str | None, *, exact: bool = False
+        self, profile: str, job: ModelJob, *, exact: bool = False
     ) -> Generator[Progress, None, Models]:
-        """The base model, from memory if the last job used it; `exact`: on a CPU in float32."""
-        wanted = profiles.get(profile)
-        if exact:
+        """The base model, from memory if the last job used it; `exact`: on a CPU in float32.
+
+        Raises:
+            ResourceError: it will not fit; with the memory it needs, and what helps.
+        """
+        wanted = memory.with_precision(profiles.get(profile), job.precision)
+        if exact and job.precision == "auto":
             wanted = replace(wanted, cpu_dtype="float32")
-        key = (profile, base, wanted.cpu_dtype)
+        key = _key(wanted, job)
         if self._key == key and self._models is not None:
             return self._models
         yield Progress(stage="loading", step=0, steps=1)
-        from backend.models.loading import load
+        from backend.models.loading import default_device, load, precision
+        from backend.models.residence import place_of
 
         self.release()
-        self._models = load(wanted, base=base)
+        device = default_device()
+        mode = memory.fitting(
+            wanted,
+            job.memory,
+            "restyle" if isinstance(job, RestyleJob | GenerateJob) else "train",
+            place_of(device),
+            str(precision(wanted, device)).removeprefix("torch."),
+            job.base,
+        )
+        self._models = load(
+            wanted if mode is None else memory.applied(wanted, mode),
+            base=job.base,
+            device=device,
+            base_config=job.base_config,
+            offline=job.offline,
+        )
         self._key = key
         yield Progress(stage="loading", step=1, steps=1)
         return self._models
+
+
+def _key(profile: Profile, job: ModelJob) -> tuple[object, ...]:
+    """What a loaded base model may be used again for."""
+    learns = isinstance(job, TrainJob | AnalyseJob)
+    return profile, job.base, job.base_config, job.memory, learns
 
 
 _engine = Engine()

@@ -26,6 +26,7 @@ from backend.styles import is_style, read_description
 
 __all__ = ["Row", "read_manifest"]
 
+_YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _PICTURES = ("input", "mask", "reference", "design", "reference_mask")
 _MOST_SHOWN = 40
 J = TypeVar("J", bound=Job)
@@ -131,6 +132,8 @@ def _number(column: str, text: str) -> Any:
     if field is None:
         return text
     hint = typing.get_type_hints(job)[field]
+    if hint is bool:
+        return _YES_NO.get(text.lower(), text)
     for kind in (int, float):
         if kind in (hint, *typing.get_args(hint)):
             try:
@@ -186,9 +189,10 @@ def _row(label: str, cells: Mapping[str, Any], folder: Path, wrong: list[str]) -
         wrong.append(f"{', '.join(own)}: only a reference is trained, a style is trained already.")
     if wrong:
         return None
-    base = cells.get("base")
-    if isinstance(base, str) and (folder / Path(base).expanduser()).exists():
-        cells["base"] = _absolute(base, folder)
+    for name in ("base", "base_config"):
+        place = cells.get(name)
+        if isinstance(place, str) and (folder / Path(place).expanduser()).exists():
+            cells[name] = _absolute(place, folder)
     restyle = {field: cells[name] for name, field in RESTYLE.items() if name in cells}
     train = {field: cells[name] for name, field in TRAIN.items() if name in cells}
     style = cells.get("style")

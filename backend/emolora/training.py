@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from backend import tasks
@@ -16,6 +15,7 @@ from backend.emolora import complementary, pair, stage_one, stage_two
 from backend.emolora.adapter import Adapter, attention_blocks
 from backend.emolora.checkpoint import Partial
 from backend.emolora.finish import finish
+from backend.emolora.optimiser import make_optimiser, take_step
 from backend.jobs import Progress, Result, TrainJob
 from backend.models.loading import Models
 from backend.progress import Meter, Stage
@@ -166,9 +166,7 @@ def _stages(
 ) -> Generator[Progress, None, None]:
     """Both stages with the complementary data between them, going on from a checkpoint."""
     models, job, settings = run.models, run.job, run.models.profile.training
-    optimiser = torch.optim.AdamW(
-        adapter.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimiser = make_optimiser(adapter.parameters, settings)
     at, done = ONE, 0
     found = run.partial.load_state(adapter, optimiser)
     if found is not None:
@@ -182,7 +180,7 @@ def _stages(
         optimiser.zero_grad(set_to_none=True)
         chance = stage_one.draw(models, encoded, (job.seed, 1, step))
         losses = stage_one.accumulate(models, adapter, blocks, encoded, chance)
-        optimiser.step()
+        take_step(models, adapter.parameters, optimiser)
         message = run.note(losses)
         if _is_due(step + 1, run.steps_one, settings.checkpoint_every):
             run.partial.save_state(ONE, step + 1, adapter, optimiser, run.losses)
@@ -206,7 +204,7 @@ def _stages(
         chance = stage_one.draw(models, encoded, (job.seed, 2, step))
         other = generated[step % len(generated)]
         losses = stage_two.accumulate(models, adapter, blocks, encoded, other, chance)
-        optimiser.step()
+        take_step(models, adapter.parameters, optimiser)
         message = run.note(losses)
         if _is_due(step + 1, run.steps_two, settings.checkpoint_every):
             run.partial.save_state(TWO, step + 1, adapter, optimiser, run.losses)

@@ -154,6 +154,9 @@ class TrainingSettings:
     )
     canny_scale: float = _setting(0.5, "ControlNet-Canny scale while training")
     tile_scale: float = _setting(0.5, "ControlNet-Tile scale while training")
+    eight_bit: bool = _setting(
+        False, "keep the optimiser's moments in 8 bits where bitsandbytes is installed"
+    )
     convolutions: bool = _setting(
         False, "adapt also projections, feed-forward layers and the resnets beside a style block"
     )
@@ -254,7 +257,10 @@ class Profile:
         "float32", "arithmetic on a CPU; in place of a bfloat16 that it has not, float32"
     )
     gpu_dtype: str = _setting("bfloat16", "arithmetic on a GPU")
-    memory_gib: float = _setting(12.0, "memory that training needs, GiB")
+    offload: Literal["none", "phase", "network"] = _setting(
+        "none", "what is parked in main memory: nothing, other phases' networks, all but one"
+    )
+    vae_tiling: bool = _setting(False, "encode and decode in overlapping parts of half a window")
     subject: str = _setting("motif", "subject of the prompts if the user names none")
     design_prompt: str = _setting("a {subject}", "prompt of a design")
     embroidery_prompt: str = _setting("a {subject} in [emb] style", "prompt of an embroidery")
@@ -302,7 +308,6 @@ _STARTER = Profile(
     # Pictures are float32's up to 51 dB. Training, where it gains nothing, stays float32.
     cpu_dtype="bfloat16",
     gpu_dtype="float32",
-    memory_gib=2.0,
     licence_note=(
         "Trained on the starter model that ships with Stitchwork. The rights in the reference "
         "photo stay with its owner: share the style only if you may share the photo."
@@ -357,7 +362,6 @@ _SDXL = Profile(
         tile="xinsir/controlnet-tile-sdxl-1.0",
     ),
     window=1024,
-    memory_gib=16.0,
     licence_note=(
         "Trained on Stable Diffusion XL: the CreativeML Open RAIL++-M licence of the base binds "
         "its use. The rights in the reference photo stay with its owner: share the style only "
