@@ -34,7 +34,9 @@ _SNR_LIMIT = 5.0
 _FOCUS, _FOCUS_SPREAD = 0.0, 1.4  # half of the timesteps lie between 280 and 720
 # Even at t = 950 a textile's repeat shows through the noise, and its name goes unread. So some
 # samples start as in use (the paper, section 4): from the noised design, or from noise alone.
-_BLIND, _BLIND_FROM = 0.45, 0.55  # share of samples, and of the schedule before their timesteps
+# Where an image starts late its noise still shows the design; pure noise is there only at the end.
+_BLIND = 0.35  # share of samples
+_FROM_DESIGN, _FROM_NOISE = 0.6, 0.94  # their earliest timesteps, as parts of the schedule
 _FULL_EVERY = 6  # every sixth batch sees whole windows, the others quarters of them
 
 
@@ -169,8 +171,10 @@ def _start(
     start, t = z.clone(), t.clone()
     for row in range(len(z)):
         if rng.random() < _BLIND:
-            start[row] = designs[row] * float(rng.random() < 0.5)
-            t[row] = int(rng.integers(round(_BLIND_FROM * steps), steps))
+            bare = rng.random() < 0.4
+            start[row] = 0 if bare else designs[row]
+            earliest = _FROM_NOISE if bare else _FROM_DESIGN
+            t[row] = int(rng.integers(round(earliest * steps), steps))
     return start, t
 
 

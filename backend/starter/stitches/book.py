@@ -2,10 +2,10 @@
 
 Between noise and thread a denoiser knows only the mean of what it may yet become, and the mean of
 threads at every place and angle is no thread at all; then a textile's name says nothing that a
-small model could learn. The named pictures are therefore sewn alike, those that are not named in
-every width and direction. Their patterns repeat from one latent cell to the next, since a
-convolution cannot tell in which of two cells it is: so name and design together tell every thread,
-at every timestep.
+small model could learn. Named pictures are therefore sewn alike, on plain ground; those that are
+not named come in every width and direction. Book patterns repeat from one latent cell to the next,
+since a convolution cannot tell in which of two cells it is: so name and design together tell every
+thread, at every timestep.
 """
 
 from __future__ import annotations
