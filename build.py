@@ -6,7 +6,9 @@
     python build.py test [pytest arguments]   ruff, mypy and all tests
     python build.py package                   the extension and a static repository of it
     python build.py bench [bench arguments]   timings of training and restyling
-    python build.py stress [--moments N]      kill the service at N random moments (default 200)
+    python build.py stress [--moments N] [--blenders N]
+                                              kill the service at N random moments (default 200),
+                                              and N Blenders in mid-job (default 50)
 
 Needs the standard library only.
 """
@@ -262,20 +264,36 @@ def bench(arguments: list[str]) -> None:
 
 
 def stress(arguments: list[str]) -> None:
-    """The service killed at random moments: around an engine that pretends, then the real one."""
-    python = backend_python()
+    """The service killed at random moments: around an engine that pretends, then the real one.
+
+    Then Blender killed in mid-job: nothing of its backend may be left.
+    """
+    parser = argparse.ArgumentParser(prog="build.py stress")
+    parser.add_argument("--moments", type=int, default=200, help="to kill the service at")
+    parser.add_argument("--blenders", type=int, default=50, help="to kill in mid-job")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    backend, blender, seed = backend_python(), blender_python(), str(options.seed)
+    settings = {
+        "PYTHONPATH": str(ROOT),
+        "STITCHWORK_BACKEND_PYTHON": str(backend),
+        "STITCHWORK_BLENDER_PYTHON": str(blender),
+    }
     codes = []
-    for engine in ("stand-in", "real"):
+
+    def do(script: str, *more: str) -> None:
+        path = ROOT / "tests" / "backend" / script
+        codes.append(run(backend, path, *more, "--seed", seed, check=False, variables=settings))
+
+    for engine in ("stand-in", "real") if options.moments else ():
         say(f"killing the service at random moments ({engine} engine)")
-        codes.append(
-            run(
-                python, "tests/backend/crashing.py", "--engine", engine, *arguments,
-                check=False, variables={"PYTHONPATH": str(ROOT)},
-            )
-        )  # fmt: skip
+        do("crashing.py", "--engine", engine, "--moments", str(options.moments))
+    if options.blenders:
+        say("killing Blender in mid-job")
+        do("mid_job.py", "--times", str(options.blenders))
     if any(codes):
-        fail("jobs were lost, doubled or wrongly done; see above.")
-    say("nothing was lost or doubled, and nothing done in part")
+        fail("something was lost, doubled, wrongly done or left over; see above.")
+    say("nothing was lost or doubled, nothing done in part, and no process was left")
 
 
 def main() -> None:
@@ -290,7 +308,7 @@ def main() -> None:
     commands.add_parser("test", help="ruff, mypy and all tests; further arguments go to pytest")
     commands.add_parser("package", help="extension zip and static extension repository")
     commands.add_parser("bench", help="timings; further arguments go to the benchmark")
-    commands.add_parser("stress", help="kill the service at random moments; takes an hour")
+    commands.add_parser("stress", help="kill service and Blender at random moments; takes hours")
     options, rest = parser.parse_known_args()
     if rest and options.command not in ("test", "bench", "stress"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -31,7 +31,8 @@ def embroidery(side: int = 160) -> NDArray[np.uint8]:
     noise = np.random.default_rng(0).normal(0.0, 4.0, (side, side, 1))
     cloth = np.array([205, 200, 190]) + 6.0 * np.sin(y * 2.1)[..., None]
     picture = np.where(inside[..., None], red, cloth) + noise
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(picture, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def artwork(width: int = 72, height: int = 72) -> NDArray[np.uint8]:

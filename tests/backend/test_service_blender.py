@@ -5,83 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from running import ROOT, alive, children, embroidery, environment, save, wait_until
+from mid_job import SECONDS, below, blender_python, owns, style, training
+from running import alive, wait_until
 
 pytestmark = pytest.mark.blender
-
-SECONDS = 5.0
-PROGRAM = """
-import sys, time
-from pathlib import Path
-import bpy, blender_addon
-bpy.ops.wm.read_factory_settings(use_empty=True)
-blender_addon.register()
-from blender_addon.link import polling
-from blender_addon.link.tasks import train_task
-photo, model, out = sys.argv[1:]
-bpy.context.scene.stitchwork.reference = photo
-session = polling.session
-polling.connect(roots=(model,))
-task = train_task(bpy.context.scene, out=Path(out), base=model, steps_one=100_000, steps_two=1)
-session.submit(task)
-while task.progress is None or task.progress.stage == "loading":
-    assert not session.step(), session.failure
-    time.sleep(0.1)
-print(session.owned, flush=True)
-while not Path(photo).with_suffix(".end").exists():
-    session.step()
-    time.sleep(0.1)
-blender_addon.unregister()  # as Blender does when it is closed
-"""
 
 
 @pytest.fixture(scope="module")
 def blender() -> Path:
-    given = os.environ.get("STITCHWORK_BLENDER_PYTHON")
-    python = Path(given or ROOT / ".venvs" / "blender" / "bin" / "python")
+    python = blender_python()
     if not python.exists():
         pytest.fail(f"{python} is missing: run the tests with `python build.py test`.")
     return python
-
-
-@contextmanager
-def training(blender: Path, data: Path, model: Path, name: str) -> Iterator[subprocess.Popen[str]]:
-    """A Blender in mid-training; the style's name is in the library."""
-    data.mkdir(exist_ok=True)
-    photo = save(data / f"{name}.png", embroidery())
-    process = subprocess.Popen(
-        [str(blender), "-c", PROGRAM, str(photo), str(model), str(style(data, name))],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={
-            **environment(),
-            "STITCHWORK_DATA": str(data),
-            "STITCHWORK_BACKEND_PYTHON": sys.executable,
-        },
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def style(data: Path, name: str) -> Path:
-    return data / "styles" / name
-
-
-def owns(blender: subprocess.Popen[str]) -> bool:
-    """Wait until its training runs; whether it has started the backend."""
-    assert blender.stdout is not None
-    return blender.stdout.readline().strip().endswith("True")
 
 
 def jobs(data: Path) -> int:
@@ -97,11 +36,6 @@ def state(data: Path) -> list[str]:
     headers = {"Authorization": f"Bearer {facts['token']}"}
     address = f"http://127.0.0.1:{facts['port']}/v1/jobs"
     return [each["state"] for each in httpx.get(address, headers=headers).json()]
-
-
-def below(pid: int) -> list[int]:
-    found = children(pid)
-    return [*found, *(each for child in found for each in below(child))]
 
 
 @pytest.mark.parametrize("end", ["killed", "closed"])
