@@ -22,9 +22,12 @@ from backend.emolora.sampling import controls_of
 from backend.emolora.training import train
 from backend.engine import Engine
 from backend.errors import InputError, StitchworkError
+from backend.evaluation.task_examples import EXAMPLES, make_examples
+from backend.evaluation.task_inputs import draw_inputs
 from backend.imaging.edges import canny
+from backend.imaging.files import write_png
 from backend.imaging.lines import drawing, edge_lines, on_paper, soft_edges
-from backend.jobs import AnalyseJob, GenerateJob, RestyleJob, TrainJob
+from backend.jobs import AnalyseJob, GenerateJob, Progress, RestyleJob, TrainJob
 from backend.models import profiles
 from backend.models.loading import Models
 from backend.progress import outcome
@@ -336,3 +339,28 @@ def test_a_batch_knows_tasks_before_it_works(tiny_models: Models, tmp_path: Path
             each for each in caught.value.message.splitlines() if f"item {number + 1}" in each
         ]
         assert words in line
+
+
+def test_examples_are_made_and_reported(tiny_models: Models, tmp_path: Path) -> None:
+    for name in EXAMPLES:
+        style = replace(tiny_style(tiny_models), task=name, profile="starter")
+        style.save(tmp_path / name / "style")
+    made: list[str] = []
+
+    def given(engine: Engine, job: RestyleJob) -> Any:
+        made.append(job.input)
+        write_png(job.out, tiny_style(tiny_models).design)
+        yield Progress(stage="embroidering", step=1, steps=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "run", given)
+        progress, report = collect(make_examples(tmp_path))
+    assert [each.stage for each in progress] == [f"{name}: embroidering" for name in EXAMPLES]
+    page = report.read_text(encoding="utf-8")
+    for name in EXAMPLES:
+        for file in ("reference.png", "design.png", "input.png", "result.png"):
+            assert f'src="{name}/{file}"' in page
+        assert (tmp_path / name / "strip.jpg").stat().st_size < 80_000
+        first, again = draw_inputs(name), draw_inputs(name)
+        assert all(np.array_equal(a, b) for a, b in zip(first, again))
+        assert not np.array_equal(*first)
