@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hashed = sum(each.hashes > 0 for each in locked)
     print(
         f"{len(locked)} packages, {hashed} with hashes, {len(left)} warnings, "
-        f"{len(ignored)} ignored, {len(wrong)} not pinned"
+        f"{len(ignored)} ignored, {len(wrong)} problems with pins"
     )
     return EXIT_FAILED if left or wrong else EXIT_OK
 
