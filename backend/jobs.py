@@ -165,6 +165,9 @@ class TrainJob(_ReferenceJob):
     blocks: str = option(
         "auto", help="style blocks: auto, paper, all, or block names joined by commas"
     )
+    soft: bool = option(
+        False, help="scale each style block's LoRA by how clearly it tells style from content"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

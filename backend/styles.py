@@ -54,6 +54,7 @@ _FIELDS: dict[str, Any] = {
     "profile": str,
     "base": {"id": str, "hash": str},
     "blocks": [str],
+    "block_weights": {...: float},
     "prompts": {"design": str, "embroidery": str, "negative": str, "trigger": str},
     "steps": {...: int},
     "seed": int,
@@ -65,7 +66,7 @@ _FIELDS: dict[str, Any] = {
     "seconds": {...: float},
     "versions": {...: str},
 }
-_OPTIONAL = {"measures", "seconds", "versions"}
+_OPTIONAL = {"block_weights", "measures", "seconds", "versions"}
 # Fields that are files of their own.
 _FILES = ("weights", "reference", "design", "mask", "preview", "plot")
 _RETRAIN = "Train the style again, or choose another one."
@@ -103,6 +104,7 @@ class Style:
             sketch, and its own "embroidery", say the coloured picture.
         steps: {"one": …, "two": …}.
         kind: "flat" or "relief".
+        block_weights: scale of each block's LoRA, already in `weights`; empty: 1 for all.
         thread_width_px: as measured in `reference`; 0 if none was found.
     """
 
@@ -125,6 +127,7 @@ class Style:
     mask: NDArray[np.float32]
     preview: NDArray[np.float32] | None = None
     plot: NDArray[np.float32] | None = None
+    block_weights: Mapping[str, float] = field(default_factory=dict)
     measures: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

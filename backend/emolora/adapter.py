@@ -7,7 +7,7 @@ style blocks' share (θ_e ⊂ θ_a) is kept as the style.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -69,9 +69,20 @@ class Adapter:
     """The trainable LoRA of one training run; `remove` leaves the UNet as it was.
 
     Initial weights are drawn from `seed` alone; the global random state is not touched.
+
+    Args:
+        soft: scale of each style block's LoRA, 1 where absent; `style_weights` has it in it.
     """
 
-    def __init__(self, models: Models, blocks: Sequence[str], *, rank: int, seed: int) -> None:
+    def __init__(
+        self,
+        models: Models,
+        blocks: Sequence[str],
+        *,
+        rank: int,
+        seed: int,
+        soft: Mapping[str, float] | None = None,
+    ) -> None:
         self._unet = models.unet
         if models.profile.training.gradient_checkpointing:
             self._unet.enable_gradient_checkpointing()
@@ -91,6 +102,7 @@ class Adapter:
         self._content: list[BaseTunerLayer] = []
         self._parameters: dict[str, torch.nn.Parameter] = {}
         self._style_names: set[str] = set()
+        self._scales: dict[str, float] = {}
         generator = torch.Generator().manual_seed(seed)
         for name in targets:
             layer = self._unet.get_submodule(name)
@@ -99,6 +111,9 @@ class Adapter:
             start = torch.randn(down.shape, generator=generator) / rank
             down.data = start.to(models.device, torch.float32)
             up.data = torch.zeros(up.shape, device=models.device)
+            if name in style:
+                self._scales[f"unet.{name}"] = scale = _scale_of(name, soft or {})
+                layer.set_scale(_ADAPTER, scale)
             mine = {f"unet.{name}.lora_A.weight": down, f"unet.{name}.lora_B.weight": up}
             self._parameters |= mine
             if name in style:
@@ -127,8 +142,12 @@ class Adapter:
             yield
 
     def style_weights(self) -> dict[str, torch.Tensor]:
-        """θ_e under the names that diffusers' `load_lora_weights` reads."""
-        return {name: value for name, value in self.state().items() if name in self._style_names}
+        """θ_e under the names that diffusers' `load_lora_weights` reads, soft scales included."""
+        return {
+            name: value * self._scales[name.removesuffix(_UP)] if name.endswith(_UP) else value
+            for name, value in self.state().items()
+            if name in self._style_names
+        }
 
     def state(self) -> dict[str, torch.Tensor]:
         """All of θ_a, to go on from later."""
@@ -144,6 +163,14 @@ class Adapter:
         self._unet.disable_gradient_checkpointing()
         self._unet.unload_lora()
         self._unet.requires_grad_(False)
+
+
+def _scale_of(layer: str, soft: Mapping[str, float]) -> float:
+    """A block's scale holds for its attention and for the ResNet before it."""
+    for block, scale in soft.items():
+        if layer.startswith((f"{block}.", f"{block.replace('.attentions.', '.resnets.')}.")):
+            return scale
+    return 1.0
 
 
 @contextmanager

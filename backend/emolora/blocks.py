@@ -31,6 +31,7 @@ from backend.models.prediction import (
 from backend.models.profiles import PAPER_BLOCKS, BlockSettings
 
 __all__ = [
+    "LEAST_WEIGHT",
     "Judgement",
     "Recorder",
     "choose",
@@ -41,7 +42,12 @@ __all__ = [
     "plot",
     "recording",
     "segment_of",
+    "soft_weights",
 ]
+
+
+# A block that weighs less is left out: it would cost as much as any other and change nothing.
+LEAST_WEIGHT = 0.1
 
 
 @dataclass(slots=True)
@@ -178,7 +184,7 @@ def judge(
     """
     late = table[:, settings.late :].mean(axis=1)
     spread = float(late.std())
-    deviations = (late - late.mean()) / spread if spread > 0.0 else np.zeros_like(late)
+    deviations = (late - late.mean()) / spread if spread > 1e-9 else np.zeros_like(late)
     low = deviations < -settings.threshold
     order = np.argsort(late, kind="stable")
     count = int(np.clip(low.sum(), settings.at_least, settings.at_most))
@@ -203,6 +209,38 @@ def choose(
 ) -> tuple[str, ...]:
     """The style blocks by the automatic rule (see `judge`)."""
     return tuple(each.block for each in judge(table, blocks, settings) if each.style)
+
+
+def soft_weights(
+    table: NDArray[np.float64],
+    blocks: Sequence[str],
+    settings: BlockSettings,
+    chosen: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """A LoRA scale for each style block in place of a hard choice (the paper's future work).
+
+    A block weighs nothing at the mean late similarity of all blocks, and 1 from twice the hard
+    rule's `threshold` below it; on that threshold itself, one half.
+
+    Args:
+        table: (blocks, segments).
+        chosen: blocks that someone named: those get at least `LEAST_WEIGHT`, and no others any.
+
+    Returns:
+        weights in (0, 1], in the order of `blocks`; those of the hard rule's lowest `at_least`
+        blocks are one half at least.
+    """
+    judged = judge(table, blocks, settings)
+    weights = {
+        each.block: float(np.clip(-each.deviations / max(2.0 * settings.threshold, 1e-6), 0.0, 1.0))
+        for each in judged
+    }
+    if chosen is not None:
+        return {name: max(weights[name], LEAST_WEIGHT) for name in blocks if name in set(chosen)}
+    lowest = sorted(judged, key=lambda each: each.late)[: settings.at_least]
+    for each in lowest:
+        weights[each.block] = max(weights[each.block], 0.5)
+    return {name: weight for name, weight in weights.items() if weight >= LEAST_WEIGHT}
 
 
 def named(choice: str, models: Models) -> tuple[str, ...] | None:

@@ -72,7 +72,7 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
     check_target(out)
     chosen = block_choice.named(job.blocks, models)
     partial = Partial(out, job, models)
-    analysis = 0 if chosen else block_choice.passes(models.profile.blocks)
+    analysis = 0 if chosen and not job.soft else block_choice.passes(models.profile.blocks)
     made = complementary.passes(models) if steps_two else 0
     plan = [
         # As the starter runs on two cores; the meter scales all of it to what it sees.
@@ -91,7 +91,12 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
         encoded = yield from run.meter.within(PAIR, pair.encoding_steps(models, both, prompts))
         yield run.meter.tick(PAIR)
         blocks, table = yield from _blocks(run, encoded, chosen)
-        adapter = Adapter(models, blocks, rank=settings.rank, seed=job.seed)
+        soft: dict[str, float] = {}
+        if job.soft and table is not None:
+            names = attention_blocks(models)
+            soft = block_choice.soft_weights(table, names, models.profile.blocks, chosen)
+            blocks = tuple(soft)
+        adapter = Adapter(models, blocks, rank=settings.rank, seed=job.seed, soft=soft)
         yield from _stages(run, adapter, blocks, encoded, both)
         weights = adapter.style_weights()
         adapter.remove()
@@ -100,6 +105,7 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
             FINISH,
             finish(job, models, both, weights, blocks, table, run.losses, run.meter.seconds),
         )
+        style = replace(style, block_weights=soft)
         yield run.meter.tick(FINISH)
         style.save(out)
         partial.remove()
@@ -131,8 +137,11 @@ def _pair(run: _Run) -> Generator[None, None, pair.Pair]:
 def _blocks(
     run: _Run, encoded: pair.EncodedPair, chosen: tuple[str, ...] | None
 ) -> Generator[Progress, None, tuple[tuple[str, ...], NDArray[np.float64] | None]]:
-    """The style blocks: as named, or by measuring the pair's window that shows most motif."""
-    if chosen is not None:
+    """The style blocks: as named, or by measuring the pair's window that shows most motif.
+
+    Soft weights want the measure though blocks are named.
+    """
+    if chosen is not None and not run.job.soft:
         return chosen, None
     known = run.partial.load_blocks()
     models = run.models
@@ -152,7 +161,7 @@ def _blocks(
             yield run.meter.tick(BLOCKS)
     assert table is not None
     names = attention_blocks(models)
-    found = block_choice.choose(table, names, models.profile.blocks)
+    found = chosen or block_choice.choose(table, names, models.profile.blocks)
     run.partial.save_blocks(found, table)
     return found, table
 
