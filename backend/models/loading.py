@@ -92,6 +92,7 @@ class Models:
     dtype: torch.dtype
     base: str
     residence: Residence
+    known_fingerprint: str = ""
 
     @property
     def factor(self) -> int:
@@ -161,16 +162,20 @@ class Models:
 
         Samples every tensor, so that a large model takes no longer than a small one.
         """
-        digest = hashlib.sha256()
-        for name, value in sorted(self.unet.state_dict().items()):
-            if "lora_" in name:
-                continue
-            # Rounded as coarsely as any precision does that weights are loaded in.
-            sample = value.detach().flatten()[:16].to("cpu", torch.bfloat16).float()
-            digest.update(name.replace(".base_layer", "").encode())
-            digest.update(str(tuple(value.shape)).encode())
-            digest.update(sample.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return self.known_fingerprint or _fingerprint(self.unet)
+
+
+def _fingerprint(unet: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(unet.state_dict().items()):
+        if "lora_" in name:
+            continue
+        # Rounded as coarsely as float32 and bfloat16 both can be.
+        sample = value.detach().flatten()[:16].to("cpu", torch.bfloat16).float()
+        digest.update(name.replace(".base_layer", "").encode())
+        digest.update(str(tuple(value.shape)).encode())
+        digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def default_device() -> torch.device:
@@ -226,6 +231,8 @@ def load(
     where = torch.device(device) if device is not None else default_device()
     dtype = precision(profile, where)
     source = Source.of(profile, base, base_config, offline=offline)
+    # What was rounded to float16 cannot be rounded to bfloat16 as if it had not been.
+    known = _fingerprint(source.unet(torch.bfloat16)) if dtype == torch.float16 else ""
     parts = source.read(dtype)
     if parts["scheduler"].config.prediction_type not in ("epsilon", "v_prediction"):
         raise ProfileError(
@@ -249,6 +256,7 @@ def load(
         dtype=dtype,
         base=_identity(profile, base),
         residence=Residence(networks, where, profile.offload),
+        known_fingerprint=known,
         **parts,
     )
 

@@ -22,6 +22,7 @@ from diffusers.loaders.single_file_utils import (
     load_single_file_checkpoint,
 )
 from diffusers.schedulers import EulerDiscreteScheduler
+from diffusers.utils import logging
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from backend.errors import ProfileError
@@ -129,7 +130,7 @@ class Source:
         if self.is_checkpoint:
             parts = self._checkpoint(dtype)
         else:
-            parts = {"unet": self._component(UNet2DConditionModel, "unet", dtype)}
+            parts = {"unet": self.unet(dtype)}
             for name, kind in _ENCODERS.items():
                 parts[name] = self._component(kind, name, dtype)
             parts["vae"] = self._vae(dtype)
@@ -140,6 +141,16 @@ class Source:
             place, sub = self._controlnet(name)
             parts[name] = replace(self, base=place)._component(ControlNetModel, sub, dtype)
         return parts
+
+    def unet(self, dtype: torch.dtype) -> Any:
+        """The UNet alone.
+
+        Raises:
+            ProfileError: as `read`.
+        """
+        if self.is_checkpoint:
+            return self._checkpoint(dtype, only="unet")["unet"]
+        return self._component(UNet2DConditionModel, "unet", dtype)
 
     def _vae(self, dtype: torch.dtype) -> Any:
         hub = self.profile.hub
@@ -158,7 +169,7 @@ class Source:
         hub = getattr(self.profile.hub, name.removeprefix("controlnet_"), "")
         return (hub, "") if hub else (self.layout, name)
 
-    def _checkpoint(self, dtype: torch.dtype) -> dict[str, Any]:
+    def _checkpoint(self, dtype: torch.dtype, only: str | None = None) -> dict[str, Any]:
         options = {"config": self.layout, "local_files_only": self._local}
 
         def read() -> dict[str, Any]:
@@ -171,6 +182,8 @@ class Source:
                 )
 
             found = {"unet": network(UNet2DConditionModel, "unet", dtype)}
+            if only == "unet":
+                return found
             for name, kind in _ENCODERS.items():
                 found[name] = create_diffusers_clip_model_from_ldm(
                     kind, tensors, subfolder=name, torch_dtype=dtype, **options
@@ -185,7 +198,12 @@ class Source:
                     raise ValueError(f"{name} lacks {missing[0]}")
             return found
 
-        return self._guarded(read, self.base)
+        before = logging.get_verbosity()
+        logging.set_verbosity_error()  # it warns of a cast that it makes itself
+        try:
+            return self._guarded(read, self.base)
+        finally:
+            logging.set_verbosity(before)
 
     @property
     def _local(self) -> bool:

@@ -93,6 +93,7 @@ def test_precision_is_the_users_on_every_device(tiny_model: Path, tiny_profile: 
         assert loading.precision(profile, torch.device("cuda")) == dtype
         models = loading.load(profile, base=str(tiny_model), device="cpu")
         assert models.unet.dtype == models.dtype == dtype
+        assert models.fingerprint() == _models(tiny_profile, tiny_model).fingerprint()
         output = predict(models, _noise(0, 1), 300, models.encode_prompts(["a rose"]))
         assert torch.isfinite(output).all()
 

@@ -155,7 +155,7 @@ def test_offline_is_kept_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sdxl_s_own_autoencoder_is_kept_out_of_float16(
-    checkpoint: Path, folder: Path, layout: Path, tmp_path: Path
+    checkpoint: Path, layout: Path, tmp_path: Path, models: Models
 ) -> None:
     profile = replace(profiles.get("sdxl"), cpu_dtype="float16")
     upcast = tmp_path / "layout"
@@ -167,6 +167,7 @@ def test_sdxl_s_own_autoencoder_is_kept_out_of_float16(
             profile, base=str(checkpoint), base_config=str(base), device="cpu", offline=True
         )
         assert found.unet.dtype == torch.float16
+        assert found.fingerprint() == models.fingerprint()
         assert found.vae.dtype == wanted
         latents = found.encode_image(torch.rand(1, 3, 64, 64))
         assert torch.isfinite(found.decode(latents)).all()
