@@ -19,6 +19,8 @@ __all__ = ["by_region", "colour_psnr", "ms_ssim", "shape_loss"]
 # Weights of the five scales (Wang, Simoncelli, Bovik, 2003, section 3.2), finest first.
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11
+# Threads that lie elsewhere make a scale's similarity negative, of which there is no root.
+_LEAST_SIMILARITY = 0.01
 # Regions under this share of the motif are too small to tell how they are sewn.
 _LEAST_SHARE = 0.04
 
@@ -27,7 +29,8 @@ def ms_ssim(output: Image, truth: Image, mask: Mask = None) -> float:
     """Structural similarity of lightness over scales, 1 where both are the same.
 
     Source: Wang, Simoncelli, Bovik, "Multiscale structural similarity", 2003. Scales at which the
-    picture is smaller than the 11 px window are left out, and the other weights raised.
+    picture is smaller than the 11 px window are left out, and the other weights raised; a scale
+    counts at least as 0.01.
     """
     inside = selected(mask, output.shape).astype(np.float32)
     planes = [np.ascontiguousarray(rgb_to_lab(each)[..., 0]) for each in (output, truth)]
@@ -42,7 +45,7 @@ def ms_ssim(output: Image, truth: Image, mask: Mask = None) -> float:
         index = luminance * structure if scale == len(weights) - 1 else structure
         # A region of a pixel or two vanishes at coarse scales; what is left of it counts then.
         here = inside >= min(0.5, float(inside.max()))
-        values.append(max(float(index[here].mean()), 0.0))
+        values.append(max(float(index[here].mean()), _LEAST_SIMILARITY))
     return float(np.prod(np.array(values) ** (weights / weights.sum())))
 
 

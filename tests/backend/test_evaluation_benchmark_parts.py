@@ -157,9 +157,9 @@ def cells(name: str, values: dict[str, float], measure: str) -> list[dict[str, A
 
 def test_ours_is_judged_in_pairs_and_by_what_is_better() -> None:
     # Designs differ far more than methods do.
-    ours = {"a": 1.0, "b": 5.0, "c": 9.0}
+    ours = {"a": 1.0, "b": 5.0, "c": 9.0, "d": 2.0, "e": 3.0, "f": 7.0}
     worse, noisy = ({key: value + more for key, value in ours.items()} for more in (0.5, 0.0))
-    noisy = {"a": noisy["a"] + 1.0, "b": noisy["b"] - 1.0, "c": noisy["c"] + 0.1}
+    noisy |= {"a": noisy["a"] + 1.0, "b": noisy["b"] - 1.0, "c": noisy["c"] + 0.1}
     for measure, verdict in (("band_distance", "better"), ("colour_psnr", "worse")):
         table = compare(
             [
@@ -173,6 +173,15 @@ def test_ours_is_judged_in_pairs_and_by_what_is_better() -> None:
         assert table["b-lora"][measure]["ours_is"] == "tied"
         holds = {each["group"]: each["holds"] for each in targets(table, METHODS)}
         assert holds == {"style": True, "colour": verdict != "worse", "content": True}
+
+
+def test_few_pairs_prove_nothing() -> None:
+    values = {"a": 1.0, "b": 2.0}
+    worse = {name: value + 1.0 for name, value in values.items()}
+    measure = "band_distance"
+    table = compare([*cells("ours", values, measure), *cells("db-lora", worse, measure)], 0)
+    assert table["db-lora"][measure]["ours_is"] == "unknown"
+    assert [each["holds"] for each in targets(table, METHODS)] == [None] * 3
 
 
 def test_clip_score_is_read_from_disk_or_not_at_all(tmp_path: Path, tiny_model: Path) -> None:

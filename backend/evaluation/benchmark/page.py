@@ -17,7 +17,7 @@ __all__ = ["write_page"]
 
 _HERE = Path(__file__).parent
 _STYLES = (_HERE.parent / "report.css", _HERE / "page.css")
-_SIGNS = {"better": "▼", "worse": "▲", "tied": "≈"}
+_SIGNS = {"better": "▼", "worse": "▲", "tied": "≈", "unknown": ""}
 _TITLES = {"style": "Style", "colour": "Colour", "content": "Content", "words": "Words"}
 
 Report = Mapping[str, Any]
@@ -160,7 +160,7 @@ def _measured(report: Report, group: str) -> str:
     note = (
         "Mean over references, and its 95% bootstrap interval. ▼ marks a method that ours is "
         "better than, ▲ one that ours is worse than, ≈ neither beyond chance (pairs of the same "
-        "reference and design)."
+        "reference and design). Without a mark there are too few pairs to tell."
     )
     table = _numbers(report, report["summary"], report["against_ours"], group)
     return f"<section><h2>{_TITLES[group]}</h2><p class=note>{note}</p>{table}</section>\n"
@@ -250,6 +250,8 @@ def _verdicts(report: Report) -> str:
             for case in each["ours_is_worse"]
         )
         says = "ours is best or tied among the learned methods" if each["holds"] else worse
+        if each["holds"] is None:
+            says = "too few pairs to tell"
         items.append(f"{_TITLES[each['group']]}: {says}.")
     items += [
         f"Against “{titles[each['method']]}”, in {measures[each['measure']]}, which its missing "

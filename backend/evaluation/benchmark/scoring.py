@@ -102,7 +102,8 @@ MEASURES = (
             unit="",
             better="higher",
             meaning="structural similarity over five scales, where the true embroidery is known; "
-            "its threads lie by chance, so no method can reach 1",
+            "its threads lie by chance, so none can reach 1, and a smooth picture comes nearer "
+            "than threads that lie elsewhere",
             source="Wang, Simoncelli, Bovik (2003)",
         ),
         "content",

@@ -22,6 +22,8 @@ from backend.styles import read_description
 __all__ = ["compare", "means", "summarise", "targets"]
 
 SCHEMA = 1
+# Resampling two or three pairs that happen to agree would pass for certainty.
+LEAST_PAIRS = 6
 Cells = Sequence[Mapping[str, Any]]
 
 
@@ -136,7 +138,9 @@ def compare(cells: Cells, seed: int) -> dict[str, dict[str, Any]]:
                 for reference, values in theirs.items()
             ]
             interval = bootstrap(pairs, seed)
-            table[method][name] = {**asdict(interval), "ours_is": _verdict(score, interval)}
+            enough = sum(len(each) for each in pairs) >= LEAST_PAIRS
+            verdict = _verdict(score, interval) if enough else "unknown"
+            table[method][name] = {**asdict(interval), "ours_is": verdict}
     return table
 
 
@@ -166,8 +170,11 @@ def _bands(cells: Cells) -> dict[str, dict[str, float]]:
 def targets(
     against: Mapping[str, Mapping[str, Any]], methods: Iterable[Method]
 ) -> list[dict[str, Any]]:
-    """Per group of measures: whether ours is best or tied among what learns."""
+    """Per group of measures: whether ours is best or tied among what learns; None if unknown."""
     rivals = [each.name for each in methods if each.learned and each.name != OURS]
+    found_out = {
+        each["ours_is"] for rival in rivals for each in against.get(rival, {}).values()
+    } - {"unknown"}
     found = []
     for group in ("style", "colour", "content"):
         worse = [
@@ -177,7 +184,8 @@ def targets(
             for rival in rivals
             if against.get(rival, {}).get(score.measure.name, {}).get("ours_is") == "worse"
         ]
-        found.append({"group": group, "holds": not worse, "ours_is_worse": worse})
+        holds = not worse if found_out else None
+        found.append({"group": group, "holds": holds, "ours_is_worse": worse})
     return found
 
 
