@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .foreign import foreign_motifs
 from .raster import dilate, label
 
 __all__ = ["Artwork", "difference", "find", "to_lab"]
@@ -35,6 +36,8 @@ _STEP = 2
 # A free piece of cloth's own colour that fills its box like this is a label or a pocket.
 _FILLED = 0.8
 _COARSE = 4
+# More than any two colours differ.
+_NEVER = 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Artwork:
         groundless: islands without a ground colour, such as camouflage.
         patterned: islands printed all over, the groundless among them; `mask` holds there all
             that is not the ground, and no single motif.
+        entire: (H, W) bool, artwork whose outline alone counts: its colours may be the cloth's.
     """
 
     mask: np.ndarray
@@ -55,6 +59,7 @@ class Artwork:
     threshold: np.ndarray
     groundless: tuple[int, ...]
     patterned: tuple[int, ...]
+    entire: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +108,17 @@ def find(rgb: np.ndarray, island: np.ndarray) -> Artwork:
     every = 2 if max(island.shape) >= 1024 else 1
     small = _find(rgb[::every, ::every], island[::every, ::every])
     height, width = island.shape
-    mask, ground, threshold = (
+    mask, ground, threshold, entire = (
         each.repeat(every, 0)[:height].repeat(every, 1)[:, :width]
-        for each in (small.mask, small.ground, small.threshold)
+        for each in (small.mask, small.ground, small.threshold, small.entire)
     )
-    return Artwork(mask & (island > 0), ground, threshold, small.groundless, small.patterned)
+    mask &= island > 0
+    return Artwork(mask, ground, threshold, small.groundless, small.patterned, entire)
 
 
 def _find(rgb: np.ndarray, island: np.ndarray) -> Artwork:
     lab = to_lab(rgb)
-    mask = np.zeros(island.shape, bool)
+    mask, entire = np.zeros(island.shape, bool), np.zeros(island.shape, bool)
     ground = np.zeros(lab.shape, np.float32)
     threshold = np.full(island.shape, np.inf, np.float32)
     groundless, patterned = [], []
@@ -127,8 +133,13 @@ def _find(rgb: np.ndarray, island: np.ndarray) -> Artwork:
         weight = np.where(inner[box], 1.0, 3.0)
         colours = _colours(lab[box], inside, weight)
         if _cloth_share(colours, inside) < _LEAST_GROUND:
-            groundless.append(int(number))
-            patterned.append(int(number))
+            motif = foreign_motifs(lab[box], inside)
+            if motif.any():
+                entire[box] |= motif
+                threshold[box][inside] = _NEVER
+            else:
+                groundless.append(int(number))
+                patterned.append(int(number))
             continue
         motif, local, limit, strewn = _motifs(lab[box], inside, colours)
         if strewn:
@@ -139,7 +150,8 @@ def _find(rgb: np.ndarray, island: np.ndarray) -> Artwork:
         mask[box] |= motif
         ground[box][inside] = local[inside]
         threshold[box][inside] = limit[inside]
-    return Artwork(mask, ground, threshold, tuple(groundless), tuple(patterned))
+    mask |= entire
+    return Artwork(mask, ground, threshold, tuple(groundless), tuple(patterned), entire)
 
 
 def _colours(lab: np.ndarray, inside: np.ndarray, weight: np.ndarray) -> list[_Cloth]:

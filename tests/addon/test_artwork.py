@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from garments import cloth, material, noise, print_on_cloth
 
-from blender_addon.garment import artwork, bake, patches, pieces, pixels, region, uv
+from blender_addon.garment import artwork, bake, foreign, patches, pieces, pixels, region, uv
 from blender_addon.garment.errors import GarmentError
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -208,3 +208,79 @@ def test_a_thick_curved_seam_is_no_artwork_and_line_art_is() -> None:
     assert pieces.boxes(seam, island, gap=4, thinnest=3) == []
     (found,) = pieces.boxes(ring | seam, island, gap=4, thinnest=3)
     assert (found.left, found.right) == (146, 235)
+
+
+def _camouflage(side: int, scale: float, colours: list[tuple[int, int, int]]) -> np.ndarray:
+    """(side, side, 3) blobs of several colours all over."""
+    frequency = np.fft.fftfreq(side)
+    low_pass = np.exp(-9 * scale**2 * (frequency[:, None] ** 2 + frequency**2))
+    picture = np.empty((side, side, 3), np.uint8)
+    picture[:] = colours[0]
+    for seed, colour in enumerate(colours[1:]):
+        noisy = np.random.default_rng(seed).normal(size=(side, side))
+        height = np.fft.ifft2(np.fft.fft2(noisy) * low_pass).real
+        picture[height > np.quantile(height, 0.7)] = colour
+    return picture
+
+
+def _all_over(print_: str, side: int) -> np.ndarray:
+    rows, columns = np.indices((side, side))
+    if print_ == "woodland":
+        return _camouflage(side, 6, [(60, 70, 35), (35, 30, 25), (110, 120, 70), (120, 90, 60)])
+    if print_ == "navy":
+        return _camouflage(side, 12, [(40, 60, 110), (90, 120, 180), (20, 25, 50), (180, 190, 210)])
+    if print_ == "checks":
+        chosen, palette = (
+            (rows // 24 + columns // 24) % 3,
+            [(200, 190, 160), (60, 90, 60), (9, 9, 9)],
+        )
+    else:
+        chosen, palette = columns // 14 % 3, [(30, 40, 90), (230, 230, 225), (150, 60, 50)]
+    return np.array(palette, np.uint8)[chosen]
+
+
+@pytest.mark.parametrize("print_", ["woodland", "navy", "checks", "stripes"])
+@pytest.mark.parametrize(("row", "column", "radius"), [(150, 200, 45), (250, 120, 22)])
+def test_a_crest_on_an_all_over_print_is_found_and_the_print_alone_is_not(
+    print_: str, row: int, column: int, radius: int
+) -> None:
+    side = 384
+    picture = _all_over(print_, side)
+    island = np.ones((side, side), np.int64)
+    bare = foreign.foreign_motifs(artwork.to_lab(picture), island > 0)
+    assert not bare.any()
+    rows, columns = np.indices((side, side))
+    away = np.hypot(rows - row, columns - column)
+    # In its middle the crest has a colour of the print.
+    for share, colour in ((1.0, (230, 200, 40)), (0.7, (200, 20, 90)), (0.3, picture[0, 0])):
+        picture[away < share * radius] = colour
+    found = foreign.foreign_motifs(artwork.to_lab(picture), island > 0)
+    truth = away < radius
+    assert (found & truth).sum() > 0.95 * (found | truth).sum()
+
+
+def test_colours_that_do_not_repeat_tell_nothing() -> None:
+    picture = noise(12, 12)[..., :3].repeat(16, 0).repeat(16, 1)
+    assert not foreign.foreign_motifs(artwork.to_lab(picture), np.ones((192, 192), bool)).any()
+
+
+def test_a_crest_on_camouflage_becomes_a_patch_with_a_round_outline(tmp_path: Path) -> None:
+    side = 512
+    picture = np.full((side, side, 4), 255, np.uint8)
+    picture[..., :3] = _all_over("navy", side)
+    rows, columns = np.indices((side, side))
+    crest = np.hypot(rows - 200, columns - 260) < 50
+    picture[crest, :3] = (230, 200, 40)
+    obj = cloth([material("a", picture)], size=0.3)
+    (index,) = patches.patches_from_artwork(obj)
+    patch = obj.stitchwork.patches[index]
+    left, bottom, right, top = patch.rect
+    middle = np.array([left + right, bottom + top]) / 2
+    assert np.abs(middle - [260 / side, 1 - 200 / side]).max() < 0.01
+    mask = masked(obj, patch, tmp_path)
+    height, width = mask.shape
+    across = (np.arange(width) + 0.5) / width * (right - left) * side
+    down = (np.arange(height) + 0.5) / height * (top - bottom) * side
+    far = np.hypot(across - (260 - left * side), (down - (200 - (1 - top) * side))[:, None])
+    assert mask[far < 47].all()
+    assert not mask[far > 55].any()
