@@ -122,9 +122,13 @@ class Desk:
     def x(self, *command: str) -> None:
         subprocess.run(["xdotool", *command], env=self._variables, check=True)
 
-    def click(self, operator: str) -> None:
-        """Press the button of an operator with the mouse."""
-        place = self.ask(f"answer = find({operator!r})")
+    def click(self, operator: str, *, small: bool = False) -> None:
+        """Press the button of an operator with the mouse.
+
+        Args:
+            small: it is the last of its row; found sooner so.
+        """
+        place = self.ask(f"answer = find({operator!r}{', (0.84,)' if small else ''})")
         assert place, f"the sidebar has no button for {operator}"
         x, y = place[0], SIZE[1] - 1 - place[1]
         # A slow machine draws between these; a button must have seen the mouse before the press.
@@ -149,6 +153,21 @@ class Desk:
     @property
     def pid(self) -> int:
         return self._blender.pid
+
+    def below(self) -> list[int]:
+        """Processes that Blender started, and those that they started (Linux)."""
+        found, waiting = [], [self.pid]
+        while waiting:
+            for task in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+                children = [int(each) for each in task.read_text().split()]
+                waiting += children
+                found += children
+        return found
+
+    def terminate(self) -> None:
+        """End Blender as a session's end does, without asking it."""
+        self._blender.terminate()
+        self._blender.wait(60)
 
     def close(self, *, kill: bool = False) -> None:
         """End Blender, by its own quit operator or by force, and the X server."""

@@ -20,6 +20,8 @@ import bpy
 
 FOLDER = Path(os.environ["STITCHWORK_DESK"])
 NAME = "bl_ext.user_default.stitchwork"
+# Left and right of a row, and a small last button.
+COLUMNS = (0.28, 0.62, 0.84)
 
 
 def view() -> tuple[Any, Any, Any]:
@@ -46,14 +48,17 @@ def show_tab() -> None:
     area.tag_redraw()
 
 
-def find(operator: str) -> Iterator[None]:
+def find(operator: str, columns: tuple[float, ...] = COLUMNS) -> Iterator[None]:
     """Look for an operator's button in the sidebar: hover, and copy its Python command.
+
+    Args:
+        columns: where to look, as shares of the sidebar's width.
 
     Returns:
         its place in the window, from the lower left, or None.
     """
     window, _, region = view()
-    for share in (0.28, 0.62, 0.84):  # left and right of a row, and a small last button
+    for share in columns:
         x = region.x + int(region.width * share)
         for y in range(region.y + region.height - 8, region.y + 4, -13):
             window.cursor_warp(x, y)

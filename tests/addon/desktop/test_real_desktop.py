@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,10 @@ def keep(desk: Desk, name: str) -> None:
     if PICTURES:
         desk.ask("view()[1].spaces.active.shading.type = 'MATERIAL'")
         desk.x("sleep", "6")
+        # Until its shaders are compiled everything is grey.
+        compiling = "answer = bpy.app.is_job_running('SHADER_COMPILATION')"
+        until(lambda: not desk.ask(compiling), "the shaders")
+        desk.x("sleep", "2")
         desk.ask("answer = 0")
         shutil.copy(desk.picture(desk.folder / f"{name}.png"), PICTURES)
         desk.ask("view()[1].spaces.active.shading.type = 'SOLID'")
@@ -89,7 +94,8 @@ def before(real_desk: Desk) -> dict[str, str]:
             "tasks.TrainJob = functools.partial(tasks.TrainJob, **wanted)"
         )
     real_desk.click("stitchwork.patch_from_artwork")
-    until(lambda: patch(real_desk, "patch.name"), "a patch")
+    active = "bpy.context.view_layer.objects.active"
+    until(lambda: real_desk.ask(f"answer = len({active}.stitchwork.patches)"), "a patch")
     patch(real_desk, "setattr(patch, 'exaggeration', 4.0)")
     real_desk.ask("bpy.ops.ed.undo_push(message='Thread')")
     return owned
@@ -99,8 +105,7 @@ def test_cancel_leaves_everything_as_it_was(real_desk: Desk, before: dict[str, s
     real_desk.click("stitchwork.run_all")
     timed = "the time left"
     until(lambda: any("left" in text for _, text in real_desk.ask(SHOWN)), timed, MINUTES)
-    keep(real_desk, "real-1-training")
-    real_desk.click("stitchwork.job_cancel")
+    real_desk.click("stitchwork.job_cancel", small=True)
     until(lambda: "cancelled" in said(real_desk), "the cancel")
     assert real_desk.ask("answer = owned()") == before
     styles = "answer = [f.name for f in addon.link.folders.style_folders()]"
@@ -115,7 +120,7 @@ def test_the_main_button_embroiders_while_blender_stays_awake(
     shown = follow(real_desk, "is embroidered")
     pulse = real_desk.ask("answer = pulses.pop().end()")
     print(pulse, *shown, sep="\n")
-    keep(real_desk, "real-2-embroidered")
+    keep(real_desk, "real-1-embroidered")
     assert patch(real_desk, "patch.applied")
     assert sum("left" in text for _, text in shown) > 10
     assert pulse["longest"] < LONGEST_PAUSE
@@ -134,7 +139,7 @@ def test_revert_takes_a_first_look_back(real_desk: Desk, before: dict[str, str])
     follow(real_desk, "first look")
     assert real_desk.ask("answer = owned()") != before
     real_desk.click("stitchwork.toggle")
-    keep(real_desk, "real-3-before")
+    keep(real_desk, "real-2-before")
     real_desk.click("stitchwork.revert")
     until(lambda: not patch(real_desk, "patch.applied"), "the revert")
     assert real_desk.ask("answer = owned()") == before
@@ -142,3 +147,14 @@ def test_revert_takes_a_first_look_back(real_desk: Desk, before: dict[str, str])
 
 def test_nothing_complained(real_desk: Desk) -> None:
     assert real_desk.errors() == []
+
+
+def test_nothing_runs_on_when_blender_is_terminated(
+    real_desk: Desk, before: dict[str, str]
+) -> None:
+    real_desk.click("stitchwork.run_all")
+    until(lambda: real_desk.ask(SHOWN), "the training's start")
+    until(lambda: len(real_desk.below()) >= 2, "the service and its worker")
+    left = real_desk.below()
+    real_desk.terminate()
+    until(lambda: not any(Path(f"/proc/{each}").exists() for each in left), "their end", 60.0)
