@@ -76,7 +76,7 @@ METHODS = (
     Method(
         name=OURS,
         title="ours",
-        meaning="both stages, style blocks by the automatic rule, as `train` and `restyle` do it",
+        meaning="both stages, style blocks by the automatic rule, as users get it",
         text=True,
     ),
     Method(
