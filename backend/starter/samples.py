@@ -34,11 +34,15 @@ def redraw(
     captions: Sequence[str],
     *,
     strength: float = 1.0,
-    steps: int = 20,
+    steps: int = 6,
     scales: tuple[float, float] = (0.5, 0.5),
     seed: int = 0,
 ) -> Picture:
-    """Noise a design and denoise it under each caption (DDIM; the paper, section 4).
+    """Noise a design and denoise it under each caption (the paper, section 4).
+
+    Every estimate of z_0 is noised anew for the next step (multistep sampling; Song et al., 2023,
+    "Consistency Models", algorithm 1): DDIM, which keeps its noise, let a small model's errors add
+    up to blotches.
 
     Args:
         parts: the model; its autoencoder's `scaling_factor` must be set.
@@ -56,7 +60,8 @@ def redraw(
     scale = float(vae.config["scaling_factor"])
     pixels = _to_torch(flat)
     z = vae.encode(pixels * 2 - 1).latent_dist.mode() * scale
-    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(z.shape, generator=generator)
     alphas = parts["scheduler"].alphas_cumprod
     times = [round(len(alphas) * strength * (steps - n) / steps) - 1 for n in range(steps)]
     z = (alphas[times[0]].sqrt() * z + (1 - alphas[times[0]]).sqrt() * noise).repeat(batch, 1, 1, 1)
@@ -75,8 +80,8 @@ def redraw(
         now = alphas[t]
         then = alphas[times[index + 1]] if index + 1 < steps else torch.tensor(1.0)
         clean = now.sqrt() * z - (1 - now).sqrt() * velocity
-        error = now.sqrt() * velocity + (1 - now).sqrt() * z
-        z = then.sqrt() * clean + (1 - then).sqrt() * error
+        noise = torch.randn(noise.shape, generator=generator)
+        z = then.sqrt() * clean + (1 - then).sqrt() * noise
     decoded = vae.decode(z / scale).sample / 2 + 0.5
     return np.asarray(decoded.clamp(0, 1).permute(0, 2, 3, 1).numpy(), np.float32)
 

@@ -122,10 +122,10 @@ def _into_all(original: Callable[..., None]) -> Callable[..., None]:
     """Every loss's gradient into every parameter that has any."""
     everything: list[torch.nn.Parameter] = []
 
-    def add(loss: torch.Tensor, parameters: list[torch.nn.Parameter]) -> None:
+    def add(loss: torch.Tensor, parameters: list[torch.nn.Parameter], *options: Any) -> None:
         if len(parameters) > len(everything):
             everything[:] = parameters
-        original(loss, everything)
+        original(loss, everything, *options)
 
     return add
 
