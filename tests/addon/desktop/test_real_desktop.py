@@ -152,7 +152,7 @@ def test_nothing_complained(real_desk: Desk) -> None:
 def test_nothing_runs_on_when_blender_is_terminated(
     real_desk: Desk, before: dict[str, str]
 ) -> None:
-    real_desk.click("stitchwork.run_all")
+    real_desk.click("stitchwork.train")  # a style may be chosen already
     until(lambda: real_desk.ask(SHOWN), "the training's start")
     until(lambda: len(real_desk.below()) >= 2, "the service and its worker")
     left = real_desk.below()
