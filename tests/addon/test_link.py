@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from blender_addon.link import locate
 from blender_addon.link import session as session_module
 from blender_addon.link.client import Client, Endpoint, LinkError, UnreachableError, check_protocol
 from blender_addon.link.jobs import JobState, Result, TrainJob
@@ -70,6 +69,12 @@ def last(session: Session) -> Outcome:
     outcomes = until(session.step)
     assert isinstance(outcomes, list)
     return outcomes[-1]
+
+
+def assert_cancelled(session: Session, task: Task, folder: Path) -> None:
+    outcome = last(session)
+    assert (outcome.task, outcome.result, outcome.error) == (task, None, None)
+    assert not (folder / "style").exists()
 
 
 def test_a_job_goes_from_queue_to_result(process: BackendProcess, tmp_path: Path) -> None:
@@ -218,9 +223,7 @@ def test_a_task_can_be_cancelled_before_the_backend_is_up(session: Session, tmp_
     task = Task("early", training(tmp_path), lambda result: "")
     session.submit(task)
     session.cancel(task)
-    outcome = last(session)
-    assert (outcome.task, outcome.result, outcome.error) == (task, None, None)
-    assert not (tmp_path / "style").exists()
+    assert_cancelled(session, task, tmp_path)
 
 
 def test_a_failed_job_tells_why_and_the_backend_stays(
@@ -292,9 +295,7 @@ def test_a_task_cancelled_while_the_backend_is_down_is_not_begun_again(
     monkeypatch.setattr(session_module, "BACK_OFF_SECONDS", 0.05)
     task = crash_once(session, tmp_path, monkeypatch)
     session.cancel(task)
-    outcome = last(session)
-    assert (outcome.task, outcome.result, outcome.error) == (task, None, None)
-    assert not (tmp_path / "style").exists()
+    assert_cancelled(session, task, tmp_path)
 
 
 def test_stopping_while_the_backend_is_down_starts_none(
@@ -391,48 +392,3 @@ def test_the_backend_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         return False
 
     until(gone)
-
-
-def test_which_backend_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def environment(name: str, *, mark: bool = False) -> Path:
-        python = locate.environment_python(tmp_path / name)
-        python.parent.mkdir(parents=True)
-        python.touch()
-        if mark:
-            (tmp_path / name / locate.INSTALLED_MARK).touch()
-        return python
-
-    installed = tmp_path / "installed"
-    monkeypatch.setattr(locate, "checkout_folder", lambda: None)
-    monkeypatch.delenv(locate.VARIABLE, raising=False)
-    with pytest.raises(LinkError, match="not installed"):
-        locate.find_backend("", installed)
-    python = environment("installed")
-    with pytest.raises(LinkError, match="not installed"):
-        locate.find_backend("", installed)  # no mark: the installation was cut short
-    (installed / locate.INSTALLED_MARK).touch()
-    assert locate.find_backend("", installed).python == python
-    chosen = environment("chosen")
-    assert locate.find_backend(str(tmp_path / "chosen"), installed).python == chosen
-    assert locate.find_backend(str(chosen), installed).python == chosen
-    monkeypatch.setenv(locate.VARIABLE, str(environment("variable")))
-    assert locate.find_backend(str(chosen), installed).origin == f"the variable {locate.VARIABLE}"
-    monkeypatch.setenv(locate.VARIABLE, str(tmp_path / "nowhere"))
-    with pytest.raises(LinkError, match="nowhere"):
-        locate.find_backend("", installed)
-
-
-def test_blenders_python_settings_do_not_reach_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONHOME", "/blender")
-    monkeypatch.setenv("PYTHONPATH", "/blender/scripts")
-    assert "PYTHONHOME" not in BACKEND.variables()
-    assert "PYTHONPATH" not in BACKEND.variables()
-    checkout = Backend(Path("python"), Path("/checkout"), "a test")
-    assert checkout.variables()["PYTHONPATH"] == "/checkout"
-
-
-def test_the_backend_is_told_of_the_quota() -> None:
-    found = Backend(Path("python"), None, "a test")
-    assert "--quota-gb" not in found.command([], 1)
-    command = Backend(Path("python"), None, "a test", quota_gb=2.5).command([Path("/r")], 1)
-    assert command[command.index("--quota-gb") + 1] == "2.5"
