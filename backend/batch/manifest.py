@@ -164,7 +164,7 @@ def _style_part(label: str, given: Any, folder: Path) -> dict[str, Any]:
     """A JSON's style: the parts of a row, or bare the path of a style's folder or of a photo."""
     if not isinstance(given, str):
         return _object(label, given)
-    return {"style" if Path(_absolute(given, folder)).is_dir() else "reference": given}
+    return {"style" if os.path.isdir(_absolute(given, folder)) else "reference": given}
 
 
 def _object(label: str, value: Any) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _row(label: str, cells: Mapping[str, Any], folder: Path, wrong: list[str]) -
         return None
     for name in ("base", "base_config"):
         place = cells.get(name)
-        if isinstance(place, str) and (folder / Path(place).expanduser()).exists():
+        if isinstance(place, str) and os.path.exists(_absolute(place, folder)):
             cells[name] = _absolute(place, folder)
     restyle = {field: cells[name] for name, field in RESTYLE.items() if name in cells}
     train = {field: cells[name] for name, field in TRAIN.items() if name in cells}
@@ -238,7 +238,7 @@ def _path(name: str, value: Any, folder: Path, wrong: list[str]) -> Any:
                 read_description(path)
         except StyleError as error:
             wrong.append(f"style: {error.message}")
-    elif not path.is_file():
+    elif not os.path.isfile(path):
         wrong.append(f"{name}: {value}: there is no such file.")
     elif picture_size(path) is None:
         wrong.append(f"{name}: {value}: this is not a picture that can be read.")
@@ -246,7 +246,8 @@ def _path(name: str, value: Any, folder: Path, wrong: list[str]) -> Any:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    return os.path.abspath(folder / Path(path).expanduser())
+    # Not of pathlib, which has errors for unknown users and names that are too long.
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(path)))
 
 
 def _accepted(

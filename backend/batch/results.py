@@ -15,18 +15,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import backend
 from backend.errors import InputError, ResourceError
 from backend.models import profiles
+from backend.service.locks import Lock
 from backend.styles import WEIGHTS, read_description
 
 __all__ = ["Results", "digest", "file_hash", "hashed", "model_hash", "style_hash"]
 
 SCHEMA = 1
 _SAMPLE = 2**20
-_JSON, _CSV = "results.json", "results.csv"
+_JSON, _CSV, _LOCK = "results.json", "results.csv", ".lock"
+_PATIENCE = 5.0
 _COLUMNS = ("row", "input", "style", "state", "picture", "seconds", "error")
 # Of a style's description, what tells of its making but not of what it does.
 _TOLD = {"name", "created", "licence_note", "measures", "seconds", "versions"}
@@ -94,47 +96,75 @@ class Results:
         pictures: hash of what a picture is made from → {"path", "sha256", "seconds"}.
         styles: hash of what a style is trained from → {"path", "hash", "seconds"}.
         rows: of the last manifest, as they stand.
+        lock: on the folder, from when it is opened until it is closed.
     """
 
     folder: Path
     manifest: str
+    lock: Lock
     pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
     styles: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def open(cls, folder: Path, manifest: Path) -> Results:
+    def open(cls, folder: Path, manifest: Path) -> Self:
         """The record in a folder, or a new one.
 
         Raises:
-            InputError: the folder holds something else, or its record is damaged.
+            InputError: the folder holds something else, its record is damaged, or another batch
+                is at work there.
             ResourceError: it cannot be made.
         """
-        results = cls(folder, str(manifest.resolve()))
-        path = folder / _JSON
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                if any(folder.iterdir()):
-                    raise InputError(
-                        f"{folder}: this folder holds something that is not a batch's.",
-                        "Give --out a new folder.",
-                    )
-                return results
+            if not (folder / _JSON).exists() and {each.name for each in folder.iterdir()} - {_LOCK}:
+                raise InputError(
+                    f"{folder}: this folder holds something that is not a batch's.",
+                    "Give --out a new folder.",
+                )
+            results = cls(folder, str(manifest.resolve()), Lock(folder / _LOCK))
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        try:
+            # Workers of a batch that was killed may take a moment to end.
+            if not results.lock.take(_PATIENCE):
+                raise InputError(
+                    f"{folder}: another batch is at work there.", "Wait for it, or end it."
+                )
+            results._read()
+        except BaseException:
+            results.close()
+            raise
+        return results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        self.lock.close()
+
+    def _read(self) -> None:
+        path = self.folder / _JSON
+        if not path.exists():
+            return
+        try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            results.pictures, results.styles = data["pictures"], data["styles"]
+            self.pictures, self.styles = data["pictures"], data["styles"]
             known = data["schema"] == SCHEMA and all(
                 isinstance(each, dict)
-                for part in (results.pictures, results.styles)
+                for part in (self.pictures, self.styles)
                 for each in part.values()
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(path) from error
         except OSError as error:
-            raise _cannot_write(folder, error) from error
+            raise _cannot_write(self.folder, error) from error
         if not known:
             raise _damaged(path)
-        return results
 
     def has_picture(self, key: str) -> bool:
         """Whether a picture is there as it was made."""
@@ -180,6 +210,8 @@ def _write(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
     finally:

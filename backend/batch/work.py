@@ -1,31 +1,31 @@
-"""Does a batch: each style is trained once, and stays loaded while its pictures are made."""
+"""Does a batch: shares its jobs out to workers and records, row by row, what has come of them.
+
+The record is this process's alone to write. A worker that ends takes nothing with it: its job is
+put back and done by another, and a row counts as done only when its picture is there and recorded.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections import Counter, deque
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backend.batch.manifest import Row, read_manifest
-from backend.batch.results import Results, digest, file_hash, hashed, model_hash, style_hash
+from backend.batch.manifest import read_manifest
+from backend.batch.plan import Group, Task, grouped, picture_tasks, trained_style, training
+from backend.batch.results import Results, file_hash, style_hash
+from backend.batch.schedule import choose
+from backend.batch.workers import Failed, Lost, Message, Open, Ready, Workers, opener
 from backend.checks import remove_leftovers
-from backend.errors import StitchworkError
-from backend.jobs import Job, Progress, RestyleJob, Result, TrainJob
+from backend.errors import ResourceError, StitchworkError
+from backend.jobs import Progress, RestyleJob, TrainJob
 
 __all__ = ["Outcome", "run_batch"]
 
-Run = Callable[[Job], Generator[Progress, None, Result]]
-_FILES = {
-    each.name
-    for job in (RestyleJob, TrainJob)
-    for each in dataclasses.fields(job)
-    if each.metadata["path"] == "read"
-}
+MOST_LOSSES = 3  # workers that end over one job before it is given up
+MOST_SILENT = 6  # workers in a row that end before they have said a word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,32 +37,8 @@ class Outcome:
     failed: list[tuple[str, str]]
 
 
-@dataclass(slots=True)
-class _Picture:
-    """A picture to make for one row or several that ask for the same."""
-
-    key: str
-    fields: dict[str, Any]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Group:
-    """A style and its pictures."""
-
-    key: str
-    style: str | None
-    train: dict[str, Any] | None
-    pictures: dict[str, _Picture] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        source = self.style or (self.train or {})["reference"]
-        return _stem(source)
-
-
 def run_batch(
-    manifest: Path, out: Path, run: Run | None = None
+    manifest: Path, out: Path, workers: Open | None = None
 ) -> Generator[Progress, None, Outcome]:
     """Make what the manifest asks for and is not there yet; failed rows do not stop the others.
 
@@ -70,180 +46,212 @@ def run_batch(
     checkpoint the next time.
 
     Args:
-        run: runs a job; this process's engine if absent.
+        workers: starts the workers, when there is work; those of the local engine if absent.
 
     Raises:
-        InputError: the manifest has problems, or `out` is another thing's folder.
-        ResourceError: the results cannot be written.
+        InputError: the manifest has problems, or `out` is another thing's folder or in use.
+        ResourceError: the results cannot be written, or workers cannot be had.
     """
     rows = read_manifest(manifest)
-    results = Results.open(out, manifest)
-    groups = yield from _grouped(rows, results)
-    if run is None:
-        from backend.engine import Engine
-
-        run = Engine().run
-    yield from _Work(results, run, groups).do()
-    failed = [each for each in results.rows if each["state"] == "failed"]
-    return Outcome(
-        done=sum(each["state"] == "done" for each in results.rows),
-        already=sum(each["state"] == "already there" for each in results.rows),
-        failed=[(each["row"], each["error"]) for each in failed],
-    )
-
-
-def _grouped(rows: list[Row], results: Results) -> Generator[Progress, None, list[_Group]]:
-    """The rows by style, in the manifest's order, without what is there already."""
-    hash_of, hash_of_style, hash_of_model = cache(file_hash), cache(style_hash), cache(model_hash)
-    groups: dict[str, _Group] = {}
-    for number, row in enumerate(rows):
-        yield Progress(stage="reading the inputs", step=number, steps=len(rows))
-        model = hash_of_model(row.restyle.get("base"), row.profile)
-        if row.style is not None:
-            key = hash_of_style(row.style)
-        else:
-            key = digest({"model": model, "train": hashed(row.train or {}, _FILES, hash_of)})
-        group = groups.setdefault(key, _Group(key, row.style, row.train))
-        asked = {"model": model, "style": key, **hashed(row.restyle, _FILES, hash_of)}
-        picture = digest({"restyle": asked})
-        record = {
-            "row": row.label,
-            "input": row.restyle["input"],
-            "style": row.style or (row.train or {})["reference"],
-            "state": "waiting",
-            "picture": "",
-            "seconds": 0.0,
-            "error": "",
-            "key": picture,
-        }
-        results.rows.append(record)
-        if results.has_picture(picture):
-            made = results.pictures[picture]
-            record |= {"state": "already there", "picture": made["path"]}
-            record["seconds"] = made.get("seconds", 0.0)
-            continue
-        wanted = group.pictures.setdefault(picture, _Picture(picture, row.restyle))
-        wanted.rows.append(record)
-    results.save()
-    return [each for each in groups.values() if each.pictures]
+    with Results.open(out, manifest) as results:
+        groups = yield from grouped(rows, results)
+        if groups:
+            given = (workers or opener("local"))(results.lock)
+            work = _Work(results, groups, given)
+            try:
+                yield from work.do()
+            finally:
+                given.close()
+                work.clear()
+        failed = [each for each in results.rows if each["state"] == "failed"]
+        return Outcome(
+            done=sum(each["state"] == "done" for each in results.rows),
+            already=sum(each["state"] == "already there" for each in results.rows),
+            failed=[(each["row"], each["error"]) for each in failed],
+        )
 
 
 class _Work:
-    """Runs the jobs of a batch one after another and counts them."""
+    """Shares out the jobs of a batch, counts them and records their ends."""
 
-    def __init__(self, results: Results, run: Run, groups: list[_Group]) -> None:
-        self._results, self._run, self._groups = results, run, groups
-        self._left = {
-            TrainJob: sum(not self._trained(each) for each in groups),
-            RestyleJob: sum(len(each.pictures) for each in groups),
-        }
-        self._total = sum(self._left.values())
-        self._seconds: dict[type[Job], list[float]] = {TrainJob: [], RestyleJob: []}
+    def __init__(self, results: Results, groups: list[Group], workers: Workers) -> None:
+        self._results, self._workers = results, workers
+        self._waiting: dict[str, deque[Task]] = {}  # by style, in the manifest's order
+        for group in groups:
+            style = trained_style(group, results)
+            tasks = picture_tasks(group, style, results) if style else [training(group, results)]
+            self._waiting[group.key] = deque(tasks)
+        self._running: dict[int, tuple[Task, float]] = {}  # and when it began
+        self._left: dict[int, float | None] = {}  # seconds, as the running jobs say
+        self._free: set[int] = set()
+        self._warm: dict[int, str] = {}
+        self._silent = 0
+        self._ended = 0
+        self._untrained = {each.key: len(each.pictures) for each in groups if self._trains(each)}
+        self._total = sum(map(len, self._waiting.values())) + sum(self._untrained.values())
+        self._seconds: dict[type, list[float]] = {TrainJob: [], RestyleJob: []}
 
     def do(self) -> Generator[Progress, None, None]:
-        for group in self._groups:
-            folder = yield from self._style(group)
-            for picture in group.pictures.values():
-                if folder is not None:
-                    yield from self._picture(group, picture, folder)
+        if self._workers.count > 1:
+            yield self._said(f"{self._workers.count} workers are starting")
+        while self._running or any(self._waiting.values()):
+            self._share_out()
+            worker, message = self._workers.hear()
+            progress = self._heard(worker, message)
+            if progress is not None:
+                yield progress
 
-    def _trained(self, group: _Group) -> bool:
-        """Whether the group's style is given, or there as it was trained."""
-        if group.train is None:
-            return True
-        made = self._results.styles.get(group.key, {})
-        path, wanted = made.get("path"), made.get("hash")
-        if not isinstance(path, str) or not wanted:
-            return False
-        try:
-            return style_hash(self._results.folder / path) == wanted
-        except StitchworkError:
-            return False
+    def clear(self) -> None:
+        """Remove what jobs left aside that were stopped."""
+        for task, _ in self._running.values():
+            remove_leftovers(task.job)
 
-    def _style(self, group: _Group) -> Generator[Progress, None, str | None]:
-        """The folder of the group's style; None if it could not be trained."""
-        folder = self._results.folder.resolve()
-        if group.train is None:
-            return group.style
-        if self._trained(group):
-            return str(folder / self._results.styles[group.key]["path"])
-        path = f"styles/{group.name}-{group.key[:8]}"
-        job = TrainJob(**group.train, out=str(folder / path))
-        seconds, error = yield from self._job(job, f"training {group.name}")
-        if error:
-            for picture in group.pictures.values():
-                self._left[RestyleJob] -= 1
-                self._close(picture, state="failed", error=f"its style: {error}")
-            self._results.save()
+    def _trains(self, group: Group) -> bool:
+        return any(each.picture is None for each in self._waiting[group.key])
+
+    def _share_out(self) -> None:
+        for worker in sorted(self._free):
+            others = [style for other, style in self._warm.items() if other != worker]
+            waiting = {style: len(tasks) for style, tasks in self._waiting.items()}
+            style = choose(self._warm.get(worker), waiting, Counter(others))
+            if style is None:
+                return
+            task = self._waiting[style].popleft()
+            self._warm[worker] = style
+            self._free.discard(worker)
+            self._running[worker] = task, time.monotonic()
+            self._left[worker] = None
+            remove_leftovers(task.job)
+            self._workers.give(worker, task.job)
+
+    def _heard(self, worker: int, message: Message) -> Progress | None:
+        """Act on what a worker says; what is worth showing of it."""
+        match message:
+            case Ready():
+                self._free.add(worker)
+                return None
+            case Lost(cause=cause):
+                return self._lost(worker, cause)
+        self._silent = 0
+        if worker not in self._running:
             return None
-        self._results.styles[group.key] = {
-            "path": path,
-            "reference": group.train["reference"],
-            "hash": style_hash(job.out),
-            "seconds": seconds,
-        }
-        self._results.save()
-        return job.out
-
-    def _picture(
-        self, group: _Group, picture: _Picture, style: str
-    ) -> Generator[Progress, None, None]:
-        name = f"{_stem(picture.fields['input'])}-{group.name}-{picture.key[:8]}.png"
-        path = f"pictures/{name}"
-        job = RestyleJob(
-            **picture.fields, style=style, out=str(self._results.folder.resolve() / path)
-        )
-        seconds, error = yield from self._job(job, f"{_stem(job.input)} in {group.name}")
+        if isinstance(message, Progress):
+            self._left[worker] = message.seconds_left
+            if self._workers.count > 1:
+                return None  # of several, only what is finished is told
+            task, _ = self._running[worker]
+            stage = f"{self._ended + 1}/{self._total} {task.name}: {message.stage}"
+            return replace(message, stage=stage, seconds_left=self._time_left())
+        task, began = self._running.pop(worker)
+        self._free.add(worker)
+        seconds = round(time.monotonic() - began, 2)
+        error = message.error if isinstance(message, Failed) else self._made(task, seconds)
         if error:
-            self._close(picture, state="failed", error=error)
+            self._failed(task, error)
         else:
-            self._results.pictures[picture.key] = {
-                "path": path,
-                "sha256": file_hash(job.out),
+            self._seconds[type(task.job)].append(seconds)
+        self._ended += 1
+        return self._told(f"{task.name}: {'failed' if error else 'done'}")
+
+    def _lost(self, worker: int, cause: str) -> Progress | None:
+        """A worker has ended: its job is put back, or given up if it has cost too many."""
+        self._free.discard(worker)
+        self._warm.pop(worker, None)
+        self._silent += 1
+        task, _ = self._running.pop(worker, (None, 0.0))
+        if task is not None:
+            remove_leftovers(task.job)
+            task.losses += 1
+            if task.losses < MOST_LOSSES:
+                self._waiting[task.group.key].appendleft(task)
+        if self._silent >= MOST_SILENT:
+            raise ResourceError(
+                f"{self._silent} workers in a row ended as soon as they had begun ({cause}).",
+                "`python -m backend doctor` may say why; then run the batch again: it goes on.",
+            )
+        if task is None:
+            return None
+        if task.losses < MOST_LOSSES:
+            return self._said(f"{task.name}: put back, its worker ended", cause)
+        self._failed(
+            task,
+            f"{task.losses} workers ended over it (the last: {cause}). Memory may have run out: "
+            "use fewer workers or a smaller image.",
+        )
+        self._ended += 1
+        return self._said(f"{task.name}: failed")
+
+    def _made(self, task: Task, seconds: float) -> str:
+        """Record what a job has made; why it does not count, if it does not."""
+        missing = (
+            f"{task.job.out}: it is not there, or damaged, although a worker made it. Let the "
+            "machines of the cluster share this folder."
+        )
+        if task.picture is not None:
+            sha256 = file_hash(task.job.out)
+            if not sha256:
+                return missing
+            made: dict[str, Any] = {"path": task.path, "sha256": sha256, "seconds": seconds}
+            self._results.pictures[task.picture.key] = made
+            for row in task.picture.rows:
+                row.update(state="done", picture=task.path, seconds=seconds)
+        else:
+            try:
+                hashed = style_hash(task.job.out)
+            except StitchworkError:
+                return missing
+            self._results.styles[task.group.key] = {
+                "path": task.path,
+                "reference": (task.group.train or {})["reference"],
+                "hash": hashed,
                 "seconds": seconds,
             }
-            self._close(picture, state="done", picture=path, seconds=seconds)
+            self._untrained.pop(task.group.key)
+            tasks = picture_tasks(task.group, task.job.out, self._results)
+            self._waiting[task.group.key].extend(tasks)
+        self._results.save()
+        return ""
+
+    def _failed(self, task: Task, error: str) -> None:
+        pictures = [task.picture]
+        if task.picture is None:
+            pictures = list(task.group.pictures.values())
+            error = f"its style: {error}"
+            self._ended += self._untrained.pop(task.group.key)
+        for picture in pictures:
+            for row in picture.rows if picture else ():
+                row.update(state="failed", error=error)
         self._results.save()
 
-    def _close(self, picture: _Picture, /, **changes: Any) -> None:
-        for row in picture.rows:
-            row.update(changes)
+    def _told(self, text: str) -> Progress | None:
+        """Where there is only one worker, its own progress says all."""
+        return self._said(text) if self._workers.count > 1 else None
 
-    def _job(self, job: Job, name: str) -> Generator[Progress, None, tuple[float, str]]:
-        """Run a job: its seconds, and why it failed if it did."""
-        began = time.monotonic()
-        self._left[type(job)] -= 1
-        number = self._total - sum(self._left.values())
-        remove_leftovers(job)
-        steps = self._run(job)
-        error = ""
-        try:
-            for each in steps:
-                stage = f"{number}/{self._total} {name}: {each.stage}"
-                yield replace(each, stage=stage, seconds_left=self._time_left(each))
-        except StitchworkError as refused:
-            error = str(refused)
-        except Exception as defect:  # noqa: BLE001 - a defect fails its row, not a night's work
-            error = f"{type(defect).__name__}: {defect} (a defect in Stitchwork; please report it)"
-        finally:
-            steps.close()
-        seconds = round(time.monotonic() - began, 2)
-        if not error:
-            self._seconds[type(job)].append(seconds)
-        return seconds, error
+    def _said(self, text: str, message: str = "") -> Progress:
+        return Progress(
+            stage=f"{self._ended}/{self._total} {text}",
+            step=0,
+            steps=1,
+            message=message,
+            seconds_left=self._time_left(),
+        )
 
-    def _time_left(self, progress: Progress) -> float | None:
+    def _time_left(self) -> float | None:
         """Of the whole batch, once a job of each kind that is still to do has been timed."""
-        left = progress.seconds_left
-        for kind, count in self._left.items():
-            if count and (left is None or not self._seconds[kind]):
+        to_do = Counter(type(each.job) for tasks in self._waiting.values() for each in tasks)
+        to_do[RestyleJob] += sum(self._untrained.values())
+        left = 0.0
+        for worker, (task, _) in self._running.items():
+            said = self._left[worker]
+            if said is not None:
+                left += said
+            elif self._workers.count > 1:
+                to_do[type(task.job)] += 1
+            else:
                 return None
-            if count and left is not None:
+        for kind, count in to_do.items():
+            if count and not self._seconds[kind]:
+                return None
+            if count:
                 left += count * sum(self._seconds[kind]) / len(self._seconds[kind])
-        return left
-
-
-def _stem(path: str) -> str:
-    """A file's or folder's name as part of another, without what shells dislike."""
-    stem = re.sub(r"[^\w.-]+", "_", Path(path).stem if Path(path).suffix else Path(path).name)
-    return stem[:60].strip("._-") or "unnamed"
+        return left / self._workers.count

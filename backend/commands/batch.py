@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.batch.columns import COLUMNS
+from backend.batch.workers import ENGINES, opener
 from backend.commands import EXIT_FAILED, EXIT_OK, add_command, watched
 
 __all__ = ["add_batch"]
@@ -35,12 +36,34 @@ def add_batch(commands: Any) -> None:
         metavar="FOLDER",
         help="for pictures/, styles/, results.json and results.csv",
     )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="who does the work: processes on this machine (the default), or actors of a Ray "
+        "cluster (the one at RAY_ADDRESS, or one started here), which must share these folders",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="how many; one a GPU, or else one a machine, unless told",
+    )
+
+
+def _count(text: str) -> int:
+    """A number of workers."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("give a whole number from 1")
+    return int(text)
 
 
 def _batch(options: argparse.Namespace) -> int:
     from backend.batch.work import run_batch
 
-    outcome = watched(run_batch(options.manifest, options.out))
+    workers = opener(options.engine, options.workers)
+    outcome = watched(run_batch(options.manifest, options.out, workers))
     for label, error in outcome.failed:
         print(f"failed: {label}: {error}", file=sys.stderr)
     print(f"results: {(options.out / 'results.json').resolve()}")

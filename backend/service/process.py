@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from backend.service.locks import Lock
 
-__all__ = ["Worker"]
+__all__ = ["WORKER", "Worker", "cause_of_death"]
 
 WORKER = (sys.executable, "-m", "backend.service.worker")
 LAST_PATIENCE = 0.5  # seconds between the end of a worker's output and its own end
@@ -97,10 +97,14 @@ class Worker:
 
     def cause_of_death(self) -> str:
         """How it ended, in words."""
-        code = self._process.returncode
-        if code is not None and code < 0:
-            try:
-                return f"signal {signal.Signals(-code).name}"
-            except ValueError:
-                return f"signal {-code}"
-        return f"exit code {code}"
+        return cause_of_death(self._process.returncode)
+
+
+def cause_of_death(code: int | None) -> str:
+    """What a process's exit code tells, in words."""
+    if code is not None and code < 0:
+        try:
+            return f"signal {signal.Signals(-code).name}"
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit code {code}"

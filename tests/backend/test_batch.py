@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from batching import Engine, do
 from manifests import fill, listed, table
 from restyling import collect
 from running import artwork, embroidery, save
@@ -17,47 +15,13 @@ from shelving import style
 
 from backend import cli
 from backend.batch.columns import COLUMNS
-from backend.batch.work import Outcome, run_batch
+from backend.batch.work import run_batch
 from backend.errors import InputError
-from backend.jobs import Job, Progress, RestyleJob, Result, TrainJob
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return fill(tmp_path)
-
-
-class Engine:
-    """Does jobs as the real one would, without a model; remembers them."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-        self.refuse: dict[str, Exception] = {}
-
-    def run(self, job: Job) -> Generator[Progress, None, Result]:
-        self.jobs.append(job)
-        yield Progress(stage="doing", step=0, steps=1, seconds_left=1.0)
-        source = job.reference if isinstance(job, TrainJob) else getattr(job, "input", "")
-        for part, error in self.refuse.items():
-            if part in source:
-                raise error
-        if isinstance(job, TrainJob):
-            style(Path(job.out).name).save(job.out)
-            return Result(outputs={"style": job.out})
-        assert isinstance(job, RestyleJob)
-        Path(job.out).parent.mkdir(parents=True, exist_ok=True)
-        save(Path(job.out), np.full((8, 8, 3), job.seed % 256, dtype=np.uint8))
-        return Result(outputs={"image": job.out})
-
-    def kinds(self) -> list[str]:
-        kinds = [job.kind for job in self.jobs]
-        self.jobs.clear()
-        return kinds
-
-
-def do(manifest: Path, out: Path, engine: Engine) -> tuple[Outcome, dict[str, Any]]:
-    outcome = collect(run_batch(manifest, out, engine.run))[1]
-    return outcome, json.loads((out / "results.json").read_text())
 
 
 def test_each_style_is_trained_once_and_nothing_is_done_twice(folder: Path) -> None:
@@ -186,7 +150,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(folder: Path) -> None:
         folder, "input,style,seed", *(f"bird.png,satin,{number}" for number in range(3))
     )
     engine, out = Engine(), folder / "out"
-    steps = run_batch(manifest, out, engine.run)
+    steps = run_batch(manifest, out, engine.open)
     while not any("2/3" in each.stage for each in [next(steps)]):
         pass
     steps.close()
@@ -202,7 +166,7 @@ def test_the_time_left_is_the_whole_batch_s(folder: Path) -> None:
     manifest = table(
         folder, "input,style,seed", *(f"bird.png,satin,{number}" for number in range(3))
     )
-    progress = collect(run_batch(manifest, folder / "out", Engine().run))[0]
+    progress = collect(run_batch(manifest, folder / "out", Engine().open))[0]
     doing = [each for each in progress if each.stage.endswith("doing")]
     assert [each.stage[:3] for each in doing] == ["1/3", "2/3", "3/3"]
     assert doing[0].seconds_left is None  # nothing has been timed
@@ -229,7 +193,7 @@ def test_the_command_says_what_failed(
 ) -> None:
     engine = Engine()
     engine.refuse = {"fish": InputError("fish.png: odd.")}
-    monkeypatch.setattr("backend.engine.Engine", lambda: engine)
+    monkeypatch.setattr("backend.batch.local.LocalWorkers", lambda *_: engine.open())
     manifest = table(folder, "input,style", "bird.png,satin", "fish.png,satin")
     arguments = ["batch", str(manifest), "--out", str(folder / "out")]
     assert cli.main(arguments) == 1
