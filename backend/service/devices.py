@@ -1,4 +1,4 @@
-"""Which GPUs there are, so that each can have a worker of its own."""
+"""Which GPUs there are, so that each can have workers of its own; how they share a CPU."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["devices", "only"]
+__all__ = ["devices", "only", "share_of"]
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 _SECONDS = 10.0
+_THREADS = "OMP_NUM_THREADS"
 
 
 def devices(variables: Mapping[str, str] = os.environ) -> list[str]:
@@ -33,6 +34,13 @@ def devices(variables: Mapping[str, str] = os.environ) -> list[str]:
 def only(device: str) -> dict[str, str]:
     """Variables of a process that is to see this one alone."""
     return {_VISIBLE: device}
+
+
+def share_of(workers: int, variables: Mapping[str, str] = os.environ) -> dict[str, str] | None:
+    """Variables of one of several processes that compute on the CPU; the user's own count stays."""
+    if workers == 1 or _THREADS in variables:
+        return None
+    return {_THREADS: str(max(1, (os.cpu_count() or 1) // workers))}
 
 
 def _ask() -> list[str]:

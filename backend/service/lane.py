@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from backend.checks import remove_leftovers
@@ -16,6 +15,7 @@ from backend.service.database import StoreError
 from backend.service.events import LogLine
 from backend.service.process import Worker
 from backend.service.quota import QuotaError
+from backend.service.receipts import Receipt
 from backend.service.records import Records
 from backend.service.redaction import Redactor
 from backend.service.store import JobStore
@@ -208,7 +208,7 @@ class Lane:
             self._let_go()
             if last is None:
                 _tidy(self._store, id)
-                last = self._cause()
+                last = self._finished(id) or self._cause()
             await self._conclude(id, last)
         finally:
             self._let_go()
@@ -274,8 +274,7 @@ class Lane:
         if "trace" in last:
             _log.error("%s", last["trace"])
         if self._records is not None:
-            with suppress(OSError):
-                self._records.receipt(id).unlink(missing_ok=True)
+            self._records.forget(id)
 
     def _note(self, id: str, last: dict[str, Any]) -> JobStatus:
         match last:
@@ -285,6 +284,14 @@ class Lane:
             case {"error": error, "remedy": remedy}:
                 return self._store.failed(id, error, remedy)
         return self._store.cancelled(id)
+
+    def _finished(self, id: str) -> dict[str, Any] | None:
+        """The last word of a worker that had finished, but died before it could say so."""
+        receipt = Receipt.settled(self._records.receipt(id)) if self._records else None
+        if receipt is None:
+            return None
+        artefacts = [each.to_dict() for each in receipt.artefacts]
+        return {"done": dataclasses.asdict(receipt.result), "artefacts": artefacts}
 
     def _cause(self) -> dict[str, Any]:
         """The last word in place of a worker that has none."""

@@ -1,4 +1,4 @@
-"""Shares the queued jobs out to lanes: one a GPU for long ones, and one for first looks."""
+"""Shares the queued jobs out to lanes: for long ones as many as wanted, and one for first looks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from backend.jobs import JOB_TYPES, Job, JobState, JobStatus, PreviewJob
-from backend.service.devices import only
+from backend.service.devices import only, share_of
 from backend.service.lane import Lane
 from backend.service.process import WORKER
 from backend.service.quota import Quota
@@ -19,6 +19,7 @@ __all__ = ["Queue"]
 QUICK = frozenset({PreviewJob.kind})  # seconds of work, and no model to load
 LONG = frozenset(JOB_TYPES) - QUICK
 IDLE_SECONDS = {QUICK: 60.0, LONG: 900.0}  # a model is worth keeping for longer
+Places = list[dict[str, str] | None]  # variables of a worker, each
 
 
 class Queue:
@@ -28,8 +29,9 @@ class Queue:
         records: what outlives this service, if anything does.
         quota: how much results may take, if there is a limit.
         redact: makes lines of workers' logs fit for clients; without, no path is.
-        devices: GPUs that get a worker each, as `devices.devices` names them; without, one worker
-            takes what it finds.
+        devices: GPUs that get workers of their own, as `devices.devices` names them; without,
+            workers take what they find.
+        workers: for long jobs, on each GPU, or altogether.
         command: starts a worker.
         idle: seconds after which a worker without a job is ended; by kind of job if absent.
     """
@@ -43,13 +45,15 @@ class Queue:
         quota: Quota | None = None,
         redact: Callable[[str], str] = Redactor(),  # noqa: B008 - it never changes
         devices: Sequence[str] = (),
+        workers: int = 1,
     ) -> None:
         self._store = store
         self._admit = (quota or Quota(store)).check
         # A first look does not use a GPU.
-        places: dict[frozenset[str], Sequence[dict[str, str] | None]] = {
+        apart: Places = [only(each) for each in devices]
+        places: dict[frozenset[str], Places] = {
             QUICK: [None],
-            LONG: [only(each) for each in devices] or [None],
+            LONG: (apart or [share_of(workers)]) * workers,
         }
         self._lanes = [
             Lane(

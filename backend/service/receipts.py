@@ -1,17 +1,20 @@
-"""A worker's own word that a job is finished, for a service that ends before it can note that."""
+"""A worker's own word that a job is finished, should it or the service end before that is noted."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backend.jobs import Result
-from backend.service.artefacts import Artefact
+from backend.service.artefacts import Artefact, sync
 
 __all__ = ["Receipt"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +58,15 @@ class Receipt:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return receipt if all(each.intact for each in receipt.artefacts) else None
+
+    @classmethod
+    def settled(cls, path: Path) -> Receipt | None:
+        """As `read`, once the files are safely on the disk."""
+        receipt = cls.read(path)
+        if receipt is not None:
+            try:
+                sync(receipt.artefacts)
+            except OSError as error:
+                _log.warning("%s: %s", path, error)
+                return None
+        return receipt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -68,6 +68,12 @@ class Records:
     def receipt(self, id: str) -> Path:
         """Where a worker says that it has finished a job."""
         return self.folder / f"{id}.receipt"
+
+    def forget(self, id: str) -> None:
+        """The job is settled: its receipt goes, whole or not."""
+        for path in (self.receipt(id), self.receipt(id).with_suffix(".partial")):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def receipts(self) -> list[Path]:
         """All there are, whole or not."""

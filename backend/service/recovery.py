@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from pathlib import Path
 
 from backend.checks import remove_leftovers
-from backend.service.artefacts import sync
 from backend.service.receipts import Receipt
 from backend.service.records import Records
 from backend.service.store import JobStore
@@ -29,7 +27,7 @@ def recover(store: JobStore, records: Records) -> None:
     for id, cancelling in store.interrupted():
         with suppress(OSError):
             remove_leftovers(store.job(id))
-        receipt = _settled(records.receipt(id))
+        receipt = Receipt.settled(records.receipt(id))
         if receipt is not None:
             status = store.done(id, receipt.result, receipt.artefacts)
         elif cancelling:
@@ -40,15 +38,3 @@ def recover(store: JobStore, records: Records) -> None:
     for path in records.receipts():
         with suppress(OSError):
             path.unlink()
-
-
-def _settled(path: Path) -> Receipt | None:
-    """The receipt of a job whose files are whole and safely on the disk."""
-    receipt = Receipt.read(path)
-    if receipt is not None:
-        try:
-            sync(receipt.artefacts)
-        except OSError as error:
-            _log.warning("%s: %s", path, error)
-            return None
-    return receipt

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from backend.service import lane as lanes
 from backend.service.devices import devices
 from backend.service.lane import MOST_CRASHES
 from backend.service.queue import Queue
+from backend.service.records import Records
 from backend.service.store import JobStore
 
 Check = Callable[[Queue, JobStore], Awaitable[None]]
@@ -42,10 +44,12 @@ def worker(body: str, first: str = "") -> tuple[str, ...]:
     return (sys.executable, "-c", program)
 
 
-def with_queue(command: Sequence[str], check: Check, chosen: Sequence[str] = ()) -> None:
+def with_queue(
+    command: Sequence[str], check: Check, chosen: Sequence[str] = (), **more: Any
+) -> None:
     async def run() -> None:
         store = JobStore()
-        queue = Queue(store, command, devices=chosen)
+        queue = Queue(store, command, devices=chosen, **more)
         work = asyncio.create_task(queue.run())
         try:
             async with asyncio.timeout(SECONDS):
@@ -158,6 +162,34 @@ def test_a_job_can_be_cancelled_while_its_worker_waits_to_be_started(
     with_queue(worker("sys.exit(3)"), check)
 
 
+def test_a_worker_that_dies_with_its_last_word_has_finished_its_job(tmp_path: Path) -> None:
+    body = (
+        "out, receipt = Path(order['job']['out']), Path(order['receipt'])\n"
+        "out.write_bytes(b'a picture')\n"
+        "made = {'role': 'image', 'path': str(out), 'size': 9, 'sha256': "
+        "hashlib.sha256(b'a picture').hexdigest()}\n"
+        "said = {'result': {'outputs': {'image': str(out)}}, 'artefacts': [made]}\n"
+        "if 'late' in out.name: receipt = receipt.with_suffix('.partial')\n"
+        "receipt.write_text(json.dumps(said))\n"
+        "if 'changed' in out.name: out.write_bytes(b'another..')\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    names = {"whole": JobState.DONE, "late": JobState.FAILED, "changed": JobState.FAILED}
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        for name, state in names.items():
+            out = str(tmp_path / f"{name}.png")
+            job = PreviewJob(reference="/r.png", input="/i.png", out=out)
+            status = await until(store, queue.submit(job).id, *FINAL)
+            assert status.state is state, name
+            made = [each.path for each in store.artefacts(status.id)]
+            assert made == ([out] if state is JobState.DONE else [])
+
+    with Records(tmp_path / "data") as records:
+        with_queue(worker(body, "import hashlib"), check, records=records)
+        assert not records.receipts()
+
+
 def test_cancelling_is_no_crash() -> None:
     async def check(queue: Queue, store: JobStore) -> None:
         for n in range(2):
@@ -216,6 +248,35 @@ def test_each_gpu_has_a_worker(tmp_path: Path) -> None:
         ]
 
     with_queue(worker(TELL), check, ["GPU-a", "GPU-b"])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "places"), [([], {"none"}), (["GPU-a", "GPU-b"], {"GPU-a", "GPU-b"})]
+)
+def test_as_many_workers_as_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: list[str], places: set[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    count = 2 * max(1, len(chosen))
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        ids = [queue.submit(at(tmp_path, n)).id for n in range(count + 1)]
+        assert {await begun(tmp_path, n) for n in range(count)} == places
+        assert store.status(ids[count]).state is JobState.QUEUED
+        for n in range(count + 1):
+            (tmp_path / f"{n}.go").touch()
+        for id in ids:
+            assert (await until(store, id, *FINAL)).state is JobState.DONE
+
+    with_queue(worker(TELL), check, chosen, workers=2)
+
+
+def test_workers_share_the_cores_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert gpus.share_of(1, {}) is None
+    assert gpus.share_of(3, {}) == {"OMP_NUM_THREADS": "5"}
+    assert gpus.share_of(64, {}) == {"OMP_NUM_THREADS": "1"}
+    assert gpus.share_of(3, {"OMP_NUM_THREADS": "2"}) is None
 
 
 def test_one_gpu_s_crash_leaves_the_other_s_job_alone(tmp_path: Path) -> None:
