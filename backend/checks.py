@@ -147,7 +147,7 @@ def clear_failures(out: str, memory: str | None = None) -> Iterator[None]:
 def remove_leftovers(job: Job) -> None:
     """Remove what a job that was killed left aside; training's checkpoint stays, to be resumed."""
     out = Path(job.out)
-    if not out.parent.is_dir():
+    if not os.path.isdir(out.parent):  # in any case an answer, whatever the name
         return
     # The names that tempfile makes, and `styles.replace_folder`.
     ours = re.compile(rf"\.{re.escape(out.name)}\.([a-z0-9_]{{8}}|old-\d+)")

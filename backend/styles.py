@@ -226,7 +226,7 @@ class Style:
 
 def is_style(folder: str | Path) -> bool:
     """Whether a folder looks like a style."""
-    return (Path(folder) / DESCRIPTION).is_file()
+    return os.path.isfile(Path(folder) / DESCRIPTION)  # in any case an answer, whatever the name
 
 
 def check_target(folder: Path) -> None:
@@ -265,7 +265,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     path = folder / DESCRIPTION
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise StyleError(f"{folder}: there is no such style folder.", "Check the path.")
     if not path.is_file():
         raise StyleError(

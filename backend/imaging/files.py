@@ -31,7 +31,13 @@ MIN_REFERENCE_SIDE = 128
 # A photo whose lightness and colour vary less than this (in [0, 1]) shows nothing but sensor noise.
 MIN_CONTRAST = 0.02
 
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+# Of Pillow's own some start other programs (EPS), and many are read by next to nobody.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA", "PSD")
+# Pillow's decoders are of many hands, and each fails on damaged files in its own way.
+_DECODING_ERRORS = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(AttributeError, AssertionError, RuntimeError, struct.error, zlib.error),
+)
 
 
 def _shrink_remedy() -> str:
@@ -44,16 +50,16 @@ def _max_pixels() -> int:
 
 def _open(path: Path) -> Image.Image:
     """The first frame, decoded, upright and in sRGB; still in the file's own mode."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: there is no such file.", "Check the path.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: this is not a file.", "Give the path of an image file.")
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # Damaged metadata is the file's problem, not the reader's.
             warnings.filterwarnings("ignore", category=UserWarning)
-            image: Image.Image = Image.open(stream)
+            image: Image.Image = Image.open(stream, formats=_FORMATS)
             if max(image.size) > MAX_SIDE or image.width * image.height > _max_pixels():
                 raise InputError(
                     f"{path}: {image.width} × {image.height} pixels are too many.", _shrink_remedy()
@@ -99,7 +105,7 @@ def _as_float(image: Image.Image) -> NDArray[np.float32]:
     """Float RGBA of any Pillow mode, (H, W, 4) in [0, 1]."""
     if image.mode.startswith("I") or image.mode == "F":
         grey = np.asarray(image, dtype=np.float32)
-        peak = float(np.nanmax(grey)) if grey.size else 0.0
+        peak = float(np.max(grey, initial=0.0, where=np.isfinite(grey)))
         if image.mode.startswith("I;16"):
             scale = 65535.0
         else:
@@ -142,9 +148,10 @@ def read_rgba(path: str | Path, *, max_side: int | None = None) -> NDArray[np.fl
 def picture_size(path: str | Path) -> tuple[int, int] | None:
     """(height, width) by the file's header, before rotation; None where it cannot be told."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return image.height, image.width
+            with Image.open(path, formats=_FORMATS) as image:
+                return image.height, image.width
     except (Image.DecompressionBombError, *_DECODING_ERRORS):
         return None
 

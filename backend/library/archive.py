@@ -118,11 +118,13 @@ def import_style(file: Path, library: Path, name: str | None = None) -> Path:
 
 
 def _unpack(file: Path, stream: IO[bytes], folder: Path) -> None:
-    _check_end(file, stream)
+    size = _check_end(file, stream)
     try:
         with zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
             _check_members(file, members)
+            if not all(0 <= each.header_offset < size for each in members):
+                raise zipfile.BadZipFile("a part lies outside of the file")
             needed, free_bytes = sum(each.file_size for each in members), _free(folder)
             if needed > free_bytes:
                 raise ResourceError(
@@ -142,8 +144,12 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _check_end(file: Path, stream: IO[bytes]) -> None:
-    """Refuse what is no zip, and one whose list of contents alone would fill the memory."""
+def _check_end(file: Path, stream: IO[bytes]) -> int:
+    """Refuse what is no zip, and one whose list of contents alone would fill the memory.
+
+    Returns:
+        bytes of the file.
+    """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _END_SIZE - _END_64_SIZE))
     tail = stream.read()
@@ -155,6 +161,7 @@ def _check_end(file: Path, stream: IO[bytes]) -> None:
     count, length = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
     if count > len(_ALLOWED) or length > 1024 * len(_ALLOWED) or tail.startswith(_END_64):
         raise InputError(f"{file}: it holds more than a style does.", _AGAIN)
+    return size
 
 
 def _check_members(file: Path, members: list[zipfile.ZipInfo]) -> None:

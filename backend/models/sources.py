@@ -43,7 +43,7 @@ _PLAIN = {
 def is_path(source: str) -> bool:
     """Whether a base is a file or folder here, not a name on the hub."""
     looks = Path(source).is_absolute() or source.startswith(".")
-    return looks or Path(source).exists() or source.endswith((".safetensors", *_PICKLES))
+    return looks or os.path.exists(source) or source.endswith((".safetensors", *_PICKLES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from backend.errors import InputError
 
-__all__ = ["Answer", "read_object"]
+__all__ = ["Answer", "parse_object", "read_object"]
 
 BODY_SECONDS = 10.0
 
@@ -41,6 +41,15 @@ async def read_object(request: Request, limit: int) -> dict[str, Any]:
         raise InputError("The request's body came too slowly.", "Send it again.") from None
     except ClientDisconnect:
         raise InputError("The request's body was cut off.", "Send it again.") from None
+    return parse_object(body)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        InputError: not JSON, not an object.
+    """
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):

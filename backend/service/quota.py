@@ -6,6 +6,7 @@ trainings. Nothing is ever deleted by itself; `python -m backend clean` does, wh
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,9 @@ class Quota:
         """
         files = {each.path for done in self.store.outputs() for each in done.artefacts}
         for out in self.store.unmade(TrainJob.kind):
-            files |= {str(each) for each in Path(f"{out}.partial").rglob("*")}
+            partial = f"{out}.partial"
+            if os.path.isdir(partial):
+                files |= {str(each) for each in Path(partial).rglob("*")}
         return sum(map(_size, files))
 
     def check(self, job: Job) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hmac
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from backend.service.answers import Answer
 __all__ = ["MAX_BODY", "Guard", "Roots"]
 
 MAX_BODY = 64 * 1024
+_ASIDE = 40  # bytes that jobs add to a result's name while they make it
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -64,6 +67,15 @@ def _values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for key, value in headers if key.lower() == name]
 
 
+def _too_long(path: Path) -> bool:
+    """Whether the disk could not have a file of that name: asking about it would be an error."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
 class Roots:
     """The folders that jobs may read and write.
 
@@ -98,6 +110,8 @@ class Roots:
             absolute = given.is_absolute()
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{text!r} is not a usable path.", "Check the path.") from error
+        if _too_long(path):
+            raise InputError(f"{text}: the name is too long.", "Choose a shorter name.")
         if not absolute:
             raise InputError(f"{text!r} is not an absolute path.", "Send absolute paths.")
         if any(path.is_relative_to(folder) for folder in self._closed):
@@ -123,9 +137,10 @@ class Roots:
                 if field.metadata["path"] == "write":
                     # Jobs write aside first, into the folder that holds the result.
                     self.resolve(str(path.parent))
+                    self.resolve(str(path.parent / f"{path.name}{'x' * _ASIDE}"))
                 changes[field.name] = str(path)
         base = getattr(job, "base", None)
         # A relative folder would be taken from wherever the service was started.
-        if base is not None and not (_HUB_ID.fullmatch(base) and not Path(base).exists()):
+        if base is not None and not (_HUB_ID.fullmatch(base) and not os.path.exists(base)):
             changes["base"] = str(self.resolve(base))
         return dataclasses.replace(job, **changes)

@@ -16,10 +16,12 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 import backend
 from backend.jobs import PROTOCOL_VERSION
 from backend.service.app import Service
+from backend.service.connections import Connection
 from backend.service.database import StoreError
 from backend.service.devices import devices
 from backend.service.info import InfoFile
@@ -33,7 +35,7 @@ from backend.service.redaction import Redactor
 from backend.service.security import Guard, Roots
 from backend.service.store import JobStore
 
-__all__ = ["serve"]
+__all__ = ["serve", "web_server"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ def serve(
     parent: int | None = None,
     data: Path | None = None,
     quota: int | None = None,
+    workers: int = 1,
 ) -> None:
     """Run the service until it is asked to stop, or nobody is left who uses it.
 
@@ -55,6 +58,7 @@ def serve(
         data: folder for the jobs, which then outlast the service, its log, and the info file,
             which says the same to other programs of this user; it can have one service only.
         quota: bytes that results may take; None: as many as the disk has.
+        workers: processes for long jobs, on each of several GPUs, or altogether.
 
     Raises:
         InputError: one of `folders` is no folder, or `data` has a service already, or a newer
@@ -64,7 +68,7 @@ def serve(
     with ExitStack() as stack:
         if data is None:
             store = JobStore()
-            asyncio.run(_serve(store, Roots(folders), parent, Quota(store, quota)))
+            asyncio.run(_serve(store, Roots(folders), parent, Quota(store, quota), workers))
             return
         data = data.absolute()
         info = stack.enter_context(InfoFile(data))
@@ -73,7 +77,8 @@ def serve(
         roots = Roots(folders, closed=[info.folder, records.folder, log.parent])
         store = JobStore(records.database)
         recover(store, records)
-        asyncio.run(_serve(store, roots, parent, Quota(store, quota), info, records, log))
+        limit = Quota(store, quota)
+        asyncio.run(_serve(store, roots, parent, limit, workers, info, records, log))
 
 
 async def _serve(
@@ -81,6 +86,7 @@ async def _serve(
     roots: Roots,
     parent: int | None,
     quota: Quota,
+    workers: int,
     info: InfoFile | None = None,
     records: Records | None = None,
     log: Path | None = None,
@@ -94,6 +100,7 @@ async def _serve(
         quota=quota,
         redact=Redactor(roots.names, [token]),
         devices=devices(),
+        workers=workers,
     )
     server: uvicorn.Server
 
@@ -139,20 +146,7 @@ async def _serve(
 
     app = Service(store, queue, roots, stop, join, leave, log, quota).app()
     app.router.lifespan_context = lifespan
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Guard(app, token=token, port=port),
-            http="h11",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=64,
-            timeout_graceful_shutdown=1,
-        )
-    )
+    server = web_server(Guard(app, token=token, port=port))
     starter = parent or 0
     clients.join(starter, lambda _: watch_stdin(lambda: left(starter)))
     if parent is not None:
@@ -161,6 +155,23 @@ async def _serve(
         watch_parent(owner, partial(abandoned, owner))
     with listener:
         await server.serve(sockets=[listener])
+
+
+def web_server(app: ASGIApp) -> uvicorn.Server:
+    """The web server in front of an application, with the limits that a local service needs."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
 
 
 def announce(**reach: Any) -> dict[str, Any]:
