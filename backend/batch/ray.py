@@ -84,10 +84,10 @@ class RayWorkers:
     """
 
     def __init__(self, count: int = 0) -> None:
-        import ray
+        self._cluster = Cluster(count)
+        import ray  # only now: it reads its settings while it is imported
 
         self._ray = ray
-        self._cluster = Cluster(count)
         self.count = self._cluster.count
         # Never restarted by Ray: what becomes of a lost job is decided in one place.
         self._new = ray.remote(Actor).options(
