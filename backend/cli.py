@@ -35,6 +35,7 @@ from backend.terminal import duration
 
 __all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "main"]
 
+MOST_WORKERS = 64
 # What users call a field, where the field itself must have another name.
 _ALIASES = {"embroidery": ["--kind"]}
 
@@ -200,12 +201,30 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="most gigabytes that results may take; a job that might need more is refused "
         "(default: as many as the disk has)",
     )
+    parser.add_argument(
+        "--workers",
+        type=_worker_count,
+        default=1,
+        metavar="N",
+        help="how many trainings and restylings may run at once, on each of several GPUs or "
+        "altogether; each takes memory for a model of its own (default: 1)",
+    )
+
+
+def _worker_count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= MOST_WORKERS:
+        raise ValueError
+    return count
+
+
+_worker_count.__name__ = f"number of workers, 1 to {MOST_WORKERS},"  # what a wrong one is called
 
 
 def _serve(options: argparse.Namespace) -> int:
     from backend.service.server import serve
 
-    serve(options.root, options.parent, options.data, options.quota_gb)
+    serve(options.root, options.parent, options.data, options.quota_gb, options.workers)
     return EXIT_OK
 
 

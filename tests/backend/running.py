@@ -147,6 +147,7 @@ def running_service(
     options: Sequence[str] = (),
     under: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    program: Sequence[str] = (sys.executable, "-m", "backend"),
 ) -> Iterator[Service]:
     """Start a service, give it out, and see that it is gone afterwards.
 
@@ -154,8 +155,9 @@ def running_service(
         options: further ones of `serve`.
         under: a command that runs it, such as a tracer.
         variables: all of its environment.
+        program: in place of the backend.
     """
-    command = [*under, sys.executable, "-m", "backend", "serve", *options]
+    command = [*under, *program, "serve", *options]
     for root in roots:
         command += ["--root", str(root)]
     if parent is not None:

@@ -4,12 +4,15 @@
     python stand_in.py worker       what that starts
 
 The pretended jobs take a fraction of a second, leave the files that real ones leave, written aside
-and renamed, and note each completion in `completed.log` beside their results.
+and renamed, and note in `begun.log` and `completed.log` beside their results who has begun one
+and that it was completed. What is in a file depends on its job alone.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import sys
 import time
 from collections.abc import Generator
@@ -18,12 +21,22 @@ from functools import partial
 from pathlib import Path
 
 from backend.cli import main as command_line
-from backend.jobs import Job, Progress, Result, TrainJob
+from backend.jobs import Job, Progress, Result, TrainJob, job_to_dict
 from backend.service import server, worker
 from backend.service.queue import Queue
 from backend.styles import replace_folder
 
 STEPS, PAUSE = 8, 0.02
+
+
+def content(job: Job) -> bytes:
+    """What the picture or the weights of a job are."""
+    return random.Random(json.dumps(job_to_dict(job), sort_keys=True)).randbytes(200_000)
+
+
+def note(job: Job, log: str, text: str) -> None:
+    with open(Path(job.out).with_name(log), "a", encoding="utf-8") as lines:
+        lines.write(f"{text}\n")
 
 
 class StandIn:
@@ -34,6 +47,7 @@ class StandIn:
         partial_folder = out.with_name(f"{out.name}.partial")
         state = partial_folder / "checkpoint"
         training = isinstance(job, TrainJob)
+        note(job, "begun.log", f"{out.name} {os.getpid()}")
         begun = int(state.read_text()) if training and state.exists() else 0
         for step in range(begun + 1, STEPS + 1):
             time.sleep(PAUSE)
@@ -46,16 +60,15 @@ class StandIn:
         aside = out.with_name(f".{out.name}.abcd{os.getpid() % 10000:04}")
         if training:
             aside.mkdir(exist_ok=True)
-            (aside / "weights").write_bytes(os.urandom(200_000))
-            (aside / "style.json").write_text("{}")
+            (aside / "weights").write_bytes(content(job))
+            (aside / "style.json").write_text(json.dumps({"name": out.name}))
             replace_folder(aside, out)
             state.unlink(missing_ok=True)
             partial_folder.rmdir()
         else:
-            aside.write_bytes(os.urandom(200_000))
+            aside.write_bytes(content(job))
             aside.replace(out)
-        with open(out.parent / "completed.log", "a", encoding="utf-8") as log:
-            log.write(f"{out.name}\n")
+        note(job, "completed.log", out.name)
         return Result(outputs={"style" if training else "image": str(out)})
 
 
