@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -25,6 +26,7 @@ from backend.service.lifetime import process_exists
 __all__ = ["Cluster", "share"]
 
 OBJECT_STORE = 80 * 2**20  # messages are all that goes through it; Ray's own least is 75 MiB
+ANSWER_SECONDS = 10.0
 _PREFIX = "stitchwork-ray-"
 _OWN = {
     "RAY_AUTH_MODE": "token",
@@ -62,11 +64,7 @@ class Cluster:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         self._undo = contextlib.ExitStack()
         address = os.environ.get("RAY_ADDRESS", "").strip()
-        if address.startswith("ray://"):
-            raise ResourceError(
-                f"RAY_ADDRESS: {address} is Ray's client protocol, which is not used here.",
-                "Start this on a machine of the cluster with its own address, as host:port.",
-            )
+        _check_address(address)
         settings: dict[str, Any] = {"address": address, "log_to_driver": False}
         if address in ("", "local"):
             settings |= self._own(count)
@@ -122,6 +120,25 @@ class Cluster:
             "object_store_memory": OBJECT_STORE,
             "_temp_dir": folder,
         }
+
+
+def _check_address(address: str) -> None:
+    """Refuse in a moment what Ray would try for minutes."""
+    if address in ("", "local", "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise ResourceError(
+            f"RAY_ADDRESS: {address} is no host:port.",
+            "Start this on a machine of the cluster, and give the address of its head.",
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ResourceError(
+            f"RAY_ADDRESS: nothing answers at {address} ({error}).",
+            "Start the cluster (`ray start --head` there), or unset RAY_ADDRESS.",
+        ) from error
 
 
 def _remove_stale(place: Path) -> None:

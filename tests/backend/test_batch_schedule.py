@@ -1,12 +1,19 @@
-"""Which jobs a batch's free worker is given, and what each worker has of its machine."""
+"""Which jobs a batch's free worker is given, what it has of its machine, and what it says."""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Generator
+
 import pytest
 
-from backend.batch.cluster import share
+from backend.batch.cluster import Cluster, share
 from backend.batch.local import variables
+from backend.batch.ray import Actor
 from backend.batch.schedule import choose
+from backend.batch.workers import Failed, read
+from backend.errors import InputError, ResourceError
+from backend.jobs import Job, Progress, RestyleJob, Result, job_to_dict
 
 
 @pytest.mark.parametrize(
@@ -65,3 +72,49 @@ def test_local_workers_share_gpus_and_processors() -> None:
     shared = variables(3, ["GPU-a", "GPU-b"], 2)
     assert [each["CUDA_VISIBLE_DEVICES"] for each in shared] == ["GPU-a", "GPU-b", "GPU-a"]
     assert {each["OMP_NUM_THREADS"] for each in shared} == {"1"}
+
+
+def test_an_address_without_a_cluster_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody else's, and nobody listens
+        for address, message in {
+            f"127.0.0.1:{taken.getsockname()[1]}": "nothing answers",
+            "127.0.0.1:99999": "nothing answers",
+            "ray://127.0.0.1:10001": "no host:port",
+            "head": "no host:port",
+        }.items():
+            monkeypatch.setenv("RAY_ADDRESS", address)
+            with pytest.raises(ResourceError, match=message):
+                Cluster(2)
+
+
+def test_an_actor_says_what_a_worker_process_would(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Engine:
+        error: Exception | None = None
+
+        def run(self, job: Job) -> Generator[Progress, None, Result]:
+            for step in range(1000):
+                yield Progress(stage="first" if step < 500 else "second", step=step, steps=1000)
+            if self.error is not None:
+                raise self.error
+            return Result(outputs={"image": job.out})
+
+    monkeypatch.setattr("backend.engine.Engine", Engine)
+    job = job_to_dict(RestyleJob(style="/s", input="/i.png", out="/o.png"))
+    actor = Actor()
+    *progress, last = (read(each) for each in actor.run(job))
+    assert last == Result(outputs={"image": "/o.png"})
+    stages = [each.stage for each in progress if isinstance(each, Progress)]
+    assert list(dict.fromkeys(stages)) == ["first", "second"]
+    assert len(progress) < 100  # not every step
+    monkeypatch.setattr(Engine, "error", InputError("Too dark.", "Light it."))
+    assert [read(each) for each in actor.run(job)][-1] == Failed("Too dark. Light it.")
+    monkeypatch.setattr(Engine, "error", KeyError("gone"))
+    (failed,) = (each for each in map(read, actor.run(job)) if isinstance(each, Failed))
+    assert "Unexpected KeyError: 'gone'" in failed.error
+    assert "KeyError" in capsys.readouterr().err  # with its place, for the log
+    for odd in ({}, {"progress": 1}, {"cancel": "x"}):
+        with pytest.raises(ValueError, match="a worker said"):
+            read(odd)
