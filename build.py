@@ -6,9 +6,11 @@
     python build.py test [pytest arguments]   ruff, mypy and all tests
     python build.py package                   the extension and a static repository of it
     python build.py bench [bench arguments]   timings of training and restyling
-    python build.py stress [--moments N] [--blenders N]
-                                              kill the service at N random moments (default 200),
-                                              and N Blenders in mid-job (default 50)
+    python build.py stress [--moments N] [--blenders N] [--jobs N] [--soak MINUTES]
+                                              kill the service at N random moments (default 200), N
+                                              Blenders in mid-job (50), and a tenth of the workers
+                                              of N jobs (1000); use it for MINUTES (120) and see
+                                              that it does not grow; 0 leaves one out
 
 Needs the standard library only.
 """
@@ -266,11 +268,14 @@ def bench(arguments: list[str]) -> None:
 def stress(arguments: list[str]) -> None:
     """The service killed at random moments: around an engine that pretends, then the real one.
 
-    Then Blender killed in mid-job: nothing of its backend may be left.
+    Then its workers, amid many jobs: every output must be there once. Then Blender in mid-job:
+    nothing of its backend may be left. At last nothing is killed, and nothing may grow.
     """
     parser = argparse.ArgumentParser(prog="build.py stress")
     parser.add_argument("--moments", type=int, default=200, help="to kill the service at")
     parser.add_argument("--blenders", type=int, default=50, help="to kill in mid-job")
+    parser.add_argument("--jobs", type=int, default=1000, help="on workers that are killed")
+    parser.add_argument("--soak", type=float, default=120.0, metavar="MINUTES")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     backend, blender, seed = backend_python(), blender_python(), str(options.seed)
@@ -288,12 +293,18 @@ def stress(arguments: list[str]) -> None:
     for engine in ("stand-in", "real") if options.moments else ():
         say(f"killing the service at random moments ({engine} engine)")
         do("crashing.py", "--engine", engine, "--moments", str(options.moments))
+    if options.jobs:
+        say("killing workers amid many jobs")
+        do("thousand.py", "--jobs", str(options.jobs), "--workers", "8", "--killed", "0.1")
     if options.blenders:
         say("killing Blender in mid-job")
         do("mid_job.py", "--times", str(options.blenders))
+    if options.soak:
+        say(f"a steady mix of small jobs for {options.soak:g} minutes")
+        do("soak.py", "--minutes", str(options.soak))
     if any(codes):
-        fail("something was lost, doubled, wrongly done or left over; see above.")
-    say("nothing was lost or doubled, nothing done in part, and no process was left")
+        fail("something was lost, doubled, wrongly done or left over, or has grown; see above.")
+    say("nothing was lost, doubled, done in part or left over, and nothing has grown")
 
 
 def main() -> None:
@@ -308,7 +319,7 @@ def main() -> None:
     commands.add_parser("test", help="ruff, mypy and all tests; further arguments go to pytest")
     commands.add_parser("package", help="extension zip and static extension repository")
     commands.add_parser("bench", help="timings; further arguments go to the benchmark")
-    commands.add_parser("stress", help="kill service and Blender at random moments; takes hours")
+    commands.add_parser("stress", help="kill what runs at random moments, use it long; takes hours")
     options, rest = parser.parse_known_args()
     if rest and options.command not in ("test", "bench", "stress"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -32,6 +33,7 @@ from backend.service.database import Database
 from backend.service.store import JobStore
 
 WAITING = 6  # unfinished jobs to keep in the queue
+TELL_EVERY = 10  # moments
 LAST_SECONDS = 900.0  # for the last service, to finish what there is
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 REAL = (sys.executable, "-m", "backend")
@@ -81,11 +83,15 @@ class Crashes:
         self._client: httpx.Client
         self.tally = Tally()
 
-    def run(self, moments: int) -> Tally:
-        for _ in range(moments):
+    def run(self, moments: int, seconds: float = math.inf) -> Tally:
+        """So many times, or as often as that many seconds allow; then let it finish, and count."""
+        end = time.monotonic() + seconds
+        while self.tally.moments < moments and time.monotonic() < end:
             self._live(killed=True)
             self.tally.moments += 1
             self._check_table()
+            if self.tally.moments % TELL_EVERY == 0:
+                print(f"{self.tally.moments} moments, {self._count} jobs", flush=True)
         self._live(killed=False)
         self._check_table()
         self._settle()
@@ -253,6 +259,7 @@ def _marks(paths: Iterable[str]) -> list[tuple[str, int, int]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--moments", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", choices=("real", "stand-in"), default="real")
     parser.add_argument("--mean", type=float, help="life of a service, in starts of one")
@@ -266,7 +273,7 @@ def main() -> int:
             model = make_tiny_model(Path(name) / "model")
         mean = options.mean or (6.0 if model else 1.5)
         crashes = Crashes(folder, model, options.seed, mean)
-        tally = crashes.run(options.moments)
+        tally = crashes.run(options.moments, 60 * options.minutes)
     print(json.dumps(asdict(tally), indent=2))
     return 0 if tally.clean else 1
 

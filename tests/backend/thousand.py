@@ -91,11 +91,11 @@ class Thousand:
 
     def _job(self, number: int, plain: dict[str, Any]) -> dict[str, Any]:
         """Every fifth trains a style, the next ones use it; a few look."""
-        name, job = f"{number:04}", {"seed": number}
+        job: dict[str, Any] = {"seed": number}
         style = str(self._out / f"style-{number - number % 5:04}")
         if number % 5 == 0:
             return {**job, "kind": "train", "reference": plain["reference"], "out": style}
-        job["out"] = str(self._out / f"{name}.png")
+        job["out"] = str(self._out / f"{number:04}.png")
         if number % 10 == 4:
             return {**plain, **job}
         if number % 5 == 1:
