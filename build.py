@@ -6,7 +6,10 @@
     python build.py test [pytest arguments]   ruff, mypy and all tests
     python build.py package                   the extension and a static repository of it
     python build.py bench [bench arguments]   timings of training and restyling
-    python build.py stress [--moments N] [--blenders N] [--jobs N] [--soak MINUTES]
+    python build.py stress [--fuzz MINUTES] [--connections N] [--moments N] [--blenders N]
+                           [--jobs N] [--soak MINUTES]
+                                              look for input that breaks the backend (10 minutes),
+                                              crowd the service with N connections (10,000),
                                               kill the service at N random moments (default 200), N
                                               Blenders in mid-job (50), and a tenth of the workers
                                               of N jobs (1000); use it for MINUTES (120) and see
@@ -21,6 +24,7 @@ import argparse
 import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -139,6 +143,12 @@ def environment(name: str, locks: list[str]) -> Path:
 
 def backend_python() -> Path:
     return environment("backend", ["backend.lock", "test.lock"])
+
+
+def fuzzing(backend: Path) -> tuple[Path, str]:
+    """A Python with the fuzzer, and the PYTHONPATH by which it finds the backend's packages."""
+    (packages,) = backend.parents[1].glob("lib/*/site-packages")
+    return environment("stress", ["stress.lock"]), os.pathsep.join((str(ROOT), str(packages)))
 
 
 def blender_python() -> Path:
@@ -266,12 +276,15 @@ def bench(arguments: list[str]) -> None:
 
 
 def stress(arguments: list[str]) -> None:
-    """The service killed at random moments: around an engine that pretends, then the real one.
+    """First what strangers may send: input by a fuzzer, and connections by the thousand.
 
+    Then the service killed at random moments: around an engine that pretends, then the real one.
     Then its workers, amid many jobs: every output must be there once. Then Blender in mid-job:
     nothing of its backend may be left. At last nothing is killed, and nothing may grow.
     """
     parser = argparse.ArgumentParser(prog="build.py stress")
+    parser.add_argument("--fuzz", type=float, default=10.0, metavar="MINUTES")
+    parser.add_argument("--connections", type=int, default=10_000, help="of strangers")
     parser.add_argument("--moments", type=int, default=200, help="to kill the service at")
     parser.add_argument("--blenders", type=int, default=50, help="to kill in mid-job")
     parser.add_argument("--jobs", type=int, default=1000, help="on workers that are killed")
@@ -286,10 +299,19 @@ def stress(arguments: list[str]) -> None:
     }
     codes = []
 
-    def do(script: str, *more: str) -> None:
-        path = ROOT / "tests" / "backend" / script
-        codes.append(run(backend, path, *more, "--seed", seed, check=False, variables=settings))
+    def do(script: str, *more: str, python: Path = backend, **other: str) -> None:
+        path, variables = ROOT / "tests" / "backend" / script, {**settings, **other}
+        codes.append(run(python, path, *more, "--seed", seed, check=False, variables=variables))
 
+    if options.fuzz and (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        say("left out: fuzzing, whose tool is for Linux on x86-64 only")
+    elif options.fuzz:
+        say(f"looking for input that breaks the backend, for {options.fuzz:g} minutes")
+        python, packages = fuzzing(backend)
+        do("fuzz.py", "--minutes", str(options.fuzz), python=python, PYTHONPATH=packages)
+    if options.connections:
+        say("crowding the service with connections")
+        do("crowding.py", "--connections", str(options.connections))
     for engine in ("stand-in", "real") if options.moments else ():
         say(f"killing the service at random moments ({engine} engine)")
         do("crashing.py", "--engine", engine, "--moments", str(options.moments))
