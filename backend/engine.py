@@ -5,6 +5,7 @@ Heavy libraries are imported when a job needs them, so that doors open quickly.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -51,11 +52,12 @@ Steps = Generator[Progress, None, Result]
 
 
 class Engine:
-    """Runs jobs one after another and keeps the last base model loaded between them."""
+    """Runs jobs one after another; the last base model and style stay loaded between them."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
         self._models: Models | None = None
+        self._style: tuple[object, Style] | None = None
 
     def run(self, job: Job) -> Steps:
         """Do the job; closing the generator cancels it and leaves no half-written output.
@@ -79,8 +81,8 @@ class Engine:
         return result
 
     def release(self) -> None:
-        """Forget the loaded model and so free its memory."""
-        self._key = self._models = None
+        """Forget the loaded model and style and so free their memory."""
+        self._key = self._models = self._style = None
 
     def _train(self, job: TrainJob) -> Steps:
         watch = _Stopwatch()
@@ -115,9 +117,8 @@ class Engine:
         rgba = _read_input(job.input)
         mask = read_mask(job.mask, rgba.shape[:2]) if job.mask else None
         from backend.restyle.image import restyle
-        from backend.styles import Style
 
-        style = Style.load(job.style)
+        style = self._style_in(job.style)
         tasks.check_style(job, style.name, style.task)
         if tasks.get(style.task).reads == "drawing":
             rgba = on_paper(rgba)
@@ -150,9 +151,8 @@ class Engine:
 
     def _generate(self, job: GenerateJob) -> Steps:
         from backend.restyle.text import generate
-        from backend.styles import Style
 
-        style = Style.load(job.style)
+        style = self._style_in(job.style)
         tasks.check_style(job, style.name, style.task)
         watch = _Stopwatch()
         models = yield from watch.time(self._load(style.profile, job))
@@ -169,6 +169,21 @@ class Engine:
         watch = _Stopwatch()
         image = yield from watch.time(_synthesise(job, photo, owned, rgba, mask))
         return _written(job.out, image, watch)
+
+    def _style_in(self, folder: str) -> Style:
+        """The style in a folder, from memory if the last job used it and no file has changed.
+
+        Raises:
+            StyleError: see `Style.load`.
+        """
+        from backend.styles import Style
+
+        with os.scandir(folder) as files:
+            stats = [(each.name, each.stat()) for each in files]
+        key = folder, sorted((name, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in stats)
+        if self._style is None or self._style[0] != key:
+            self._style = key, Style.load(folder)
+        return self._style[1]
 
     def _load(
         self, profile: str, job: ModelJob, *, exact: bool = False
@@ -188,7 +203,7 @@ class Engine:
         from backend.models.loading import default_device, load, precision
         from backend.models.residence import place_of
 
-        self.release()
+        self._key = self._models = None
         device = default_device()
         mode = memory.fitting(
             wanted,

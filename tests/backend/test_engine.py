@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from backend.engine import Engine
 from backend.errors import InputError, ProfileError, ResourceError, StyleError
 from backend.jobs import GenerateJob, PreviewJob, RestyleJob, TrainJob
 from backend.models import loading
+from backend.styles import Style
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,38 @@ def test_models_stay_warm_until_another_base_is_wanted(
     machine.release()
     collect(machine.run(replace(restyle_job, base=str(other))))
     assert len(loaded) == 3
+
+
+def test_a_style_stays_warm_until_its_files_change(
+    restyle_job: RestyleJob, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    really_load = Style.load
+
+    def load(folder: str | Path) -> Style:
+        read.append(Path(folder).name)
+        return really_load(folder)
+
+    monkeypatch.setattr(Style, "load", load)
+    own, other = tmp_path / "own", tmp_path / "other"
+    shutil.copytree(restyle_job.style, own)
+    shutil.copytree(restyle_job.style, other)
+    machine, job = Engine(), replace(restyle_job, style=str(own), start="preview")
+    collect(machine.run(job))
+    first = pixels(job.out)
+    collect(machine.run(job))
+    assert read == ["own"]
+    assert np.array_equal(pixels(job.out), first)
+    collect(machine.run(replace(job, style=str(other))))
+    collect(machine.run(job))
+    assert read == ["own", "other", "own"]
+    tiny_style(tiny_models(tiny_model), seed=5).save(own)
+    collect(machine.run(job))
+    assert len(read) == 4
+    assert not np.array_equal(pixels(job.out), first)
+    (own / "design.png").unlink()
+    with pytest.raises(StyleError, match=r"design\.png"):
+        collect(machine.run(job))
 
 
 def test_a_failed_load_leaves_no_half_loaded_model(restyle_job: RestyleJob, tmp_path: Path) -> None:
