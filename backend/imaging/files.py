@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import tempfile
 import warnings
@@ -33,6 +34,9 @@ MIN_CONTRAST = 0.02
 
 # Of Pillow's own some start other programs (EPS), and many are read by next to nobody.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA", "PSD")
+# Programs save a dozen at most; each costs as much time as the whole picture saved plainly.
+_MAX_SCANS = 200
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # what is left out are pixels
 # Pillow's decoders are of many hands, and each fails on damaged files in its own way.
 _DECODING_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError),
@@ -66,6 +70,11 @@ def _open(path: Path) -> Image.Image:
                 )
             if min(image.size) < 1:
                 raise InputError(f"{path}: the image has no pixels.", "Save it again.")
+            if image.format in ("JPEG", "MPO") and _scans(path.read_bytes()) > _MAX_SCANS:
+                raise InputError(
+                    f"{path}: the image takes more than {_MAX_SCANS} passes to decode.",
+                    "Save it again as PNG.",
+                )
             image.load()
             image = ImageOps.exif_transpose(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -83,6 +92,17 @@ def _open(path: Path) -> Image.Image:
             "Copy it again from its source, or save it again as PNG.",
         ) from error
     return _to_srgb(image)
+
+
+def _scans(jpeg: bytes) -> int:
+    """How often a JPEG goes over its pixels: a hundred bytes more cost a pass over all of them."""
+    count, place = 0, 0
+    while (marker := _MARKER.search(jpeg, place)) and marker[1] != b"\xd9":  # the end
+        count += marker[1] == b"\xda"
+        start = marker.end()
+        # The first marker has no segment, the others say how long theirs is.
+        place = start + (0 if marker[1] == b"\xd8" else int.from_bytes(jpeg[start : start + 2]))
+    return count
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

@@ -106,6 +106,34 @@ def test_bad_files_are_named_with_a_remedy(tmp_path: Path, kind: str) -> None:
     assert caught.value.remedy
 
 
+def test_a_jpeg_of_endless_passes_is_refused_before_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(_ramp()).save(
+        path, progressive=True, exif=Image.Exif(), comment=b"\xff\xda" * 999
+    )
+    files.read_rgba(path)
+    sound = path.read_bytes()
+    start, end = sound.rindex(b"\xff\xda"), sound.rindex(b"\xff\xd9")
+    path.write_bytes(sound[:end] + sound[start:end] * 200 + sound[end:])
+    with pytest.raises(InputError, match="200 passes"):
+        files.read_rgba(path)
+
+
+def test_pictures_that_would_start_another_program_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    assert files.picture_size(path) is None
+    with pytest.raises(InputError, match="not an image"):
+        files.read_rgba(path)
+
+
+def test_values_that_are_no_numbers_are_black(tmp_path: Path) -> None:
+    path = tmp_path / "picture.tif"
+    for values in ([np.nan, np.nan], [np.nan, 0.5], [np.inf, 0.5]):
+        Image.fromarray(np.array([values], dtype=np.float32)).save(path)
+        assert files.read_rgba(path)[0, 1, 0] == np.nan_to_num(values[1])
+
+
 @pytest.mark.parametrize(("side", "value", "word"), [(100, None, "few"), (300, 130, "embroidery")])
 def test_useless_references_are_refused(
     tmp_path: Path, side: int, value: int | None, word: str
