@@ -14,6 +14,7 @@ __all__ = ["SCHEMA_VERSION", "Database", "StoreError"]
 
 SCHEMA_VERSION = 2
 _BUSY_SECONDS = 2.0
+_CACHE_KIB = 256
 _EVENTS = """CREATE TABLE events (
         job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
         n INTEGER NOT NULL,
@@ -106,6 +107,8 @@ class Database:
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA foreign_keys = ON")
         self._connection.execute("PRAGMA journal_mode = WAL")
+        # SQLite's own cache would grow for hours, to no use: the system has the file in memory.
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise InputError(
