@@ -2,9 +2,9 @@
 
     python tests/backend/thousand.py --jobs 1000 --workers 8 --killed 0.1
 
-A real service around the pretending engine. For a part of the jobs, the worker that has begun one
-is killed (SIGKILL) a random moment later, whatever it does then; a job that this fails is sent
-again, as its error advises.
+A real service around the pretending engine. Workers are killed (SIGKILL) a random moment after they
+have begun a job, whatever they do then, until that has failed so many jobs; these are sent again,
+as their errors advise.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -33,7 +34,8 @@ from backend.service.database import Database
 from backend.service.store import JobStore
 
 WAITING = 25  # unfinished jobs to keep in the queue, for each worker
-MOMENT = 1.5 * STEPS * PAUSE  # seconds after a job's begin, at most, until its worker is killed
+MOMENT = 1.2 * STEPS * PAUSE  # seconds after a job's begin, at most, until its worker is killed
+MOST = 0.5  # of the jobs, where those that were to be killed are too few so far
 PATIENCE = 120.0  # seconds without any job finished
 
 
@@ -55,12 +57,65 @@ class Account:
         return not self.wrong and self.done == self.jobs
 
 
+class Killer(threading.Thread):
+    """Kills a part of a service's workers, each at a random moment of a job.
+
+    Args:
+        log: of the jobs that workers have begun.
+        jobs: how many there will be.
+        wanted: how many of them are to be hit.
+    """
+
+    def __init__(
+        self, service: Service, log: Path, jobs: int, wanted: int, chance: random.Random
+    ) -> None:
+        super().__init__(daemon=True)
+        self._service, self._log, self._jobs, self._wanted = service, log, jobs, wanted
+        self._chance = chance
+        self._read = 0  # of the log
+        self._begun = 0
+        self._deaths: list[tuple[float, int]] = []  # when, and whose
+        self._over = threading.Event()
+        self.hit = 0  # told by the client, who sees what became of the jobs
+        self.killed = 0
+
+    def run(self) -> None:
+        while not self._over.wait(0.005):
+            for pid in self._new():
+                self._begun += 1
+                missing = self._wanted - self.hit - len(self._deaths)
+                if self._chance.random() < min(MOST, missing / max(1, self._jobs - self._begun)):
+                    moment = time.monotonic() + self._chance.uniform(0.0, MOMENT)
+                    self._deaths.append((moment, pid))
+            due = [each for each in self._deaths if each[0] <= time.monotonic()]
+            self._deaths = [each for each in self._deaths if each not in due]
+            for _, pid in due:
+                if pid in self._service.workers():
+                    os.kill(pid, signal.SIGKILL)
+                    self.killed += 1
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+
+    def _new(self) -> Iterator[int]:
+        """The workers that have begun a job since the last look."""
+        if not self._log.exists():
+            return
+        with self._log.open("rb") as lines:
+            lines.seek(self._read)
+            whole = lines.read().rpartition(b"\n")
+        self._read += len(whole[0] + whole[1])
+        for line in whole[0].decode().splitlines():
+            yield int(line.split()[1])
+
+
 class Thousand:
-    """The client of one service, and the killer of its workers.
+    """The client of one service whose workers are killed.
 
     Args:
         folder: for everything; empty.
-        killed: share of the jobs whose worker is killed.
+        killed: share of the jobs that are to be hit.
     """
 
     def __init__(self, folder: Path, jobs: int, workers: int, killed: float, seed: int) -> None:
@@ -71,9 +126,7 @@ class Thousand:
         inputs.mkdir()
         plain = preview_job(inputs)
         self._jobs = {each["out"]: each for each in map(self._job, range(jobs), [plain] * jobs)}
-        self._doomed = set(self._chance.sample(sorted(self._jobs), round(killed * jobs)))
-        self._deaths: list[tuple[float, int]] = []  # when, and whose
-        self._read = 0  # of the log of jobs begun
+        self._wanted = round(killed * jobs)
         self._service: Service
         self.account = Account(jobs=jobs)
 
@@ -83,7 +136,14 @@ class Thousand:
         with running_service(
             self._out.parent, data=self._data, options=options, program=STAND_IN
         ) as self._service:
-            done = self._use()
+            log, jobs = self._out / "begun.log", len(self._jobs)
+            killer = Killer(self._service, log, jobs, self._wanted, self._chance)
+            killer.start()
+            try:
+                done = self._use(killer)
+            finally:
+                killer.end()
+            self.account.killed = killer.killed
             self._check_table()
         self._count(done)
         self.account.seconds = round(time.monotonic() - began, 1)
@@ -102,8 +162,8 @@ class Thousand:
             return {**job, "kind": "generate", "style": style, "prompt": f"flower {number}"}
         return {**job, "kind": "restyle", "style": style, "input": plain["input"]}
 
-    def _use(self) -> dict[str, list[str]]:
-        """Send, kill and look until everything is done; the hashes of what each job has made."""
+    def _use(self, killer: Killer) -> dict[str, list[str]]:
+        """Send and look until everything is done; the hashes of what each job has made."""
         todo, running, tries = list(reversed(self._jobs)), dict[str, str](), Counter[str]()
         done: dict[str, list[str]] = {}
         last = time.monotonic()
@@ -123,7 +183,7 @@ class Thousand:
                 if found["job"]["state"] == "done":
                     done[out] = [each["sha256"] for each in found["artefacts"]]
                     continue
-                self.account.failed_by_it += 1
+                killer.hit = self.account.failed_by_it = self.account.failed_by_it + 1
                 if "SIGKILL" not in found["job"]["error"]:
                     self.account.wrong.append(f"{out}: {found['job']['error']}")
                 todo.append(out)
@@ -131,36 +191,10 @@ class Thousand:
         return done
 
     def _ended(self, running: dict[str, str]) -> list[str]:
-        """Those that have ended, of what runs; and meanwhile the worker whose moment it is dies."""
-        end = time.monotonic() + 0.25
-        while time.monotonic() < end:
-            for name, pid in self._begun():
-                if name in self._doomed:
-                    self._doomed.remove(name)
-                    moment = time.monotonic() + self._chance.uniform(0.0, MOMENT)
-                    self._deaths.append((moment, pid))
-            due = [each for each in self._deaths if each[0] <= time.monotonic()]
-            self._deaths = [each for each in self._deaths if each not in due]
-            for _, pid in due:
-                if pid in self._service.workers():
-                    os.kill(pid, signal.SIGKILL)
-                    self.account.killed += 1
-            time.sleep(0.01)
+        """Those that have ended, of what runs."""
+        time.sleep(0.25)
         listed = self._service.client.get("/v1/jobs").json()
         return [each["id"] for each in listed if each["id"] in running and each["state"] in FINAL]
-
-    def _begun(self) -> Iterator[tuple[str, int]]:
-        """The jobs that workers have begun since the last look, and their workers."""
-        log = self._out / "begun.log"
-        if not log.exists():
-            return
-        with log.open("rb") as lines:
-            lines.seek(self._read)
-            new = lines.read().rpartition(b"\n")[0]
-        self._read += len(new) + (1 if new else 0)
-        for line in new.decode().splitlines():
-            name, pid = line.split()
-            yield str(self._out / name), int(pid)
 
     def _check_table(self) -> None:
         database = Database(self._data / "jobs" / "jobs.sqlite3")
@@ -206,7 +240,8 @@ def main() -> int:
         chosen = options.jobs, options.workers, options.killed, options.seed
         account = Thousand(Path(name), *chosen).run()
     print(json.dumps(asdict(account), indent=2))
-    return 0 if account.clean else 1
+    few = account.failed_by_it < 0.9 * options.killed * options.jobs
+    return 1 if few or not account.clean else 0
 
 
 if __name__ == "__main__":
