@@ -166,7 +166,7 @@ def test_a_killed_batch_goes_on_where_it_was(folder: Path) -> None:
         env={**environment(), "PYTHONPATH": os.pathsep.join((str(HERE.parents[1]), str(HERE)))},
     )
     try:
-        wait_until(lambda: len(noted(folder, "finished.log")) >= 5, 120)
+        wait_until(lambda: len(noted(folder, "finished.log")) >= 5, 600)
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
