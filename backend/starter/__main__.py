@@ -4,7 +4,8 @@
     python -m backend.starter data --run RUN --icons node_modules/@iconify-json/*/icons.json
     python -m backend.starter autoencoder --run RUN --minutes 13
     python -m backend.starter unet --run RUN --minutes 22
-    python -m backend.starter textures --run RUN --minutes 55
+    python -m backend.starter textures --run RUN --minutes 120
+    python -m backend.starter decoder --run RUN --minutes 16
     python -m backend.starter samples --run RUN --icons … --out samples.png
     python -m backend.starter export --run RUN --out backend/models/starter
 
@@ -66,6 +67,15 @@ def _autoencoder(run: Run, options: argparse.Namespace) -> None:
     parts = _placed(run.fresh(options.seed), ("vae",), options.device)
     loss = autoencoder_loss(parts["vae"], corpus, batch=options.batch or 5, device=options.device)
     _train(run, "autoencoder", parts, ("vae",), loss, options, rate=6e-4, average=0.995)
+
+
+def _decoder(run: Run, options: argparse.Namespace) -> None:
+    corpus = run.open_corpus()
+    parts = _placed(run.trained(options.seed), ("vae",), options.device)
+    loss = autoencoder_loss(
+        parts["vae"], corpus, batch=options.batch or 5, device=options.device, decoder=True
+    )
+    _train(run, "decoder", parts, ("vae",), loss, options, rate=4e-4, average=0.99)
 
 
 def _unet(run: Run, options: argparse.Namespace) -> None:
@@ -210,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     add_training("unet", _unet, "train UNet, text encoders and ControlNets together")
     add_training("textures", _textures, "go on with UNet and text encoders where thread forms")
     add_training("controlnets", _controlnets, "go on with the ControlNets alone")
+    add_training("decoder", _decoder, "go on with the autoencoder's decoder, for named textiles")
     samples = add("samples", _samples, "draw unseen designs as textiles and measure")
     samples.add_argument("--count", type=int, default=5, help="designs")
     samples.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture")

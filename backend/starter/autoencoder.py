@@ -16,6 +16,7 @@ __all__ = ["autoencoder_loss", "psnr", "random_textures", "reconstruction_loss"]
 
 _KL = 1e-6
 _TEXTURE_SHARE = 0.15
+_UNSURE = 0.15  # most noise that a decoder trained alone gets, in standard deviations of latents
 
 
 def autoencoder_loss(
@@ -25,6 +26,7 @@ def autoencoder_loss(
     batch: int = 4,
     crop: int = 128,
     device: str = "cpu",
+    decoder: bool = False,
 ) -> Callable[[torch.Generator], Tensor]:
     """The loss of one random batch, for `training.fit`.
 
@@ -34,18 +36,25 @@ def autoencoder_loss(
         batch: crops a step.
         crop: side of a crop in pixels.
         device: where `vae` is.
+        decoder: train the decoder alone, so that latents stay what the UNet knows; every second
+            batch is one whole picture, and latents are a little noisy, as the UNet's are.
     """
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
-        crops = [_crop(corpus, crop, rng) for _ in range(batch)]
+        if decoder and rng.random() < 0.5:
+            crops = [_whole(corpus, rng)]
+        else:
+            crops = [_crop(corpus, crop, rng) for _ in range(batch)]
         pictures = torch.stack(crops).to(device, memory_format=torch.channels_last) * 2 - 1
         with torch.autocast(device.split(":")[0], torch.bfloat16):
-            posterior = vae.encode(pictures).latent_dist
+            with torch.set_grad_enabled(not decoder):
+                posterior = vae.encode(pictures).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
-            latent = posterior.mean + posterior.std * noise
-            decoded = vae.decode(latent).sample
-        return reconstruction_loss(decoded.float(), pictures) + _KL * posterior.kl().mean()
+            spread = rng.uniform(0, _UNSURE) * posterior.mean.std() if decoder else posterior.std
+            decoded = vae.decode(posterior.mean + spread * noise).sample
+        loss = reconstruction_loss(decoded.float(), pictures)
+        return loss if decoder else loss + _KL * posterior.kl().mean()
 
     return loss
 
@@ -87,6 +96,12 @@ def random_textures(rng: np.random.Generator, crop: int) -> Tensor:
     first, second = rng.uniform(0, 1, (2, 3, 1, 1))
     mix = 1 / (1 + np.exp(-field * rng.uniform(0.5, 3)))
     return torch.from_numpy(first + (second - first) * mix).float()
+
+
+def _whole(corpus: Corpus, rng: np.random.Generator) -> Tensor:
+    """A textile as it lies on the latent grid: by the book, all its cells are alike."""
+    picture = np.asarray(corpus.textiles[int(rng.integers(len(corpus.textiles)))])
+    return torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1) / 255
 
 
 def _crop(corpus: Corpus, crop: int, rng: np.random.Generator) -> Tensor:

@@ -29,7 +29,7 @@ _CONTROLS = (0.06, 0.08, 0.44, 0.42)
 _FLAT_WORDS = ", flat design"
 _FLAT_SHARE = 0.25
 _NO_WORDS, _NO_SUBJECT = 0.1, 0.3
-_POOLED_SUBJECT = 0.5  # share of samples whose pooled text names no textile, as in a routed pass
+_POOLED_SUBJECT = 0.25  # share of samples whose pooled text names no textile, as in a routed pass
 _SNR_LIMIT = 5.0
 _FOCUS, _FOCUS_SPREAD = 0.0, 1.4  # half of the timesteps lie between 280 and 720
 # Even at t = 950 a textile's repeat shows through the noise, and its name goes unread. So some
@@ -103,7 +103,7 @@ def diffusion_loss(
     ‖v − v_θ(z_t, t, text, controls)‖² (Salimans and Ho, 2022), which weighs a wrong z_0 by SNR + 1,
     here cut off at 6 as by Hang et al. (2023). Predicting v keeps the design's colours where z_t
     is nearly noise. In some samples z_t holds the design or nothing in place of the textile, and v
-    is what leads from there to it: then the caption alone tells the textile. Half of the pooled
+    is what leads from there to it: then the caption alone tells the textile. A quarter of the pooled
     texts name none, as in a routed pass (the paper, section 3.3): so cross-attention must learn
     textiles, and there LoRA can teach new ones. Mostly on quarters of the window, since texture is
     local and they cost less.

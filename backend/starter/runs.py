@@ -41,8 +41,8 @@ class Run:
         return self.folder / "latents"
 
     def checkpoint(self, name: str) -> Path:
-        """Checkpoint of "autoencoder", "unet" (with text encoders and ControlNets), "textures" or
-        "controlnets"."""
+        """Checkpoint of "autoencoder", "unet" (with text encoders and ControlNets), "textures",
+        "controlnets" or "decoder"."""
         return self.folder / f"{name}.pt"
 
     def fresh(self, seed: int) -> Components:
@@ -51,7 +51,7 @@ class Run:
         linear_start(parts["vae"], patches_of(self.open_corpus()))
         return parts
 
-    def trained(self, seed: int, *, until: str = "controlnets") -> Components:
+    def trained(self, seed: int, *, until: str = "decoder") -> Components:
         """The model with every training's moving average that this folder holds.
 
         Args:
@@ -62,7 +62,7 @@ class Run:
             InputError: the autoencoder is not trained, without which nothing can follow.
         """
         parts = build(self.architecture, seed)
-        order = ("autoencoder", "unet", "textures", "controlnets")
+        order = ("autoencoder", "unet", "textures", "controlnets", "decoder")
         for name in order[: order.index(until) + 1]:
             path = self.checkpoint(name)
             if path.exists():

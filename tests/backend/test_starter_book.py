@@ -57,6 +57,12 @@ def test_by_the_book_the_light_is_always_the_same() -> None:
     assert _alike(pictures[0], pictures[1]) > 0.85
 
 
+def test_by_the_book_the_ground_is_sewn_as_well() -> None:
+    design = np.full((96, 96, 3), 0.5, np.float32)
+    nothing = np.zeros((96, 96), bool)
+    assert render(design, nothing, book_look("satin", np.random.default_rng(1))).std() > 0.05
+
+
 def test_true_pictures_are_recognised_and_flat_ones_are_all_alike() -> None:
     flat = np.full((128, 128, 3), (0.7, 0.4, 0.3), np.float32)
     design = Design(flat, np.ones((128, 128), bool), "a square", "square")

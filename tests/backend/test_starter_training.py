@@ -127,6 +127,19 @@ def test_autoencoder_learns(corpus: Corpus, tmp_path: Path) -> None:
     assert _quality(vae, corpus) > before + 1
 
 
+def test_decoder_alone_learns_and_latents_stay(corpus: Corpus, tmp_path: Path) -> None:
+    vae = build(TINY, 2)["vae"]
+    pixels = torch.from_numpy(corpus.textiles[:1]).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.no_grad():
+        before = vae.encode(pixels).latent_dist.mode()
+    quality = _quality(vae, corpus)
+    loss = autoencoder_loss(vae, corpus, batch=4, crop=32, decoder=True)
+    list(fit({"vae": vae}, loss, Budget(steps=60), tmp_path / "vae.pt", seed=0, average=0.9))
+    with torch.no_grad():
+        assert torch.equal(vae.encode(pixels).latent_dist.mode(), before)
+    assert _quality(vae, corpus) > quality + 1
+
+
 def _quality(vae: Any, corpus: Corpus) -> float:
     pictures = torch.from_numpy(np.array(corpus.flats)).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():

@@ -2,8 +2,8 @@
 
 Between noise and thread a denoiser knows only the mean of what it may yet become, and the mean of
 threads at every place and angle is no thread at all; then a textile's name says nothing that a
-small model could learn. Named pictures are therefore sewn alike, on plain ground; those that are
-not named come in every width and direction. Book patterns repeat from one latent cell to the next,
+small model could learn. Named pictures are therefore sewn alike, and all over; those that are not
+named come in every width and direction. Book patterns repeat from one latent cell to the next,
 since a convolution cannot tell in which of two cells it is: so name and design together tell every
 thread, at every timestep.
 """
