@@ -104,9 +104,9 @@ def diffusion_loss(
     here cut off at 6 as by Hang et al. (2023). Predicting v keeps the design's colours where z_t
     is nearly noise. In some samples z_t holds the design or nothing in place of the textile, and v
     is what leads from there to it: then the caption alone tells the textile. A quarter of the
-    pooled texts name none, as in a routed pass (the paper, section 3.3): so cross-attention must learn
-    textiles, and there LoRA can teach new ones. Mostly on quarters of the window, since texture is
-    local and they cost less.
+    pooled texts name none, as in a routed pass (the paper, section 3.3): so cross-attention must
+    learn textiles, and there LoRA can teach new ones. Mostly on quarters of the window, since
+    texture is local and they cost less.
 
     Args:
         parts: what `architecture.build` returned.
