@@ -70,7 +70,7 @@ class LocalWorkers:
         try:
             stream.write(json.dumps(order) + "\n")
             stream.flush()
-        except OSError:
+        except (OSError, ValueError):  # the reader is gone, or `_listen` has closed the stream
             return
 
     def hear(self) -> tuple[int, Message]:

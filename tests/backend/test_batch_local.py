@@ -25,6 +25,7 @@ from backend.batch.local import LocalWorkers
 from backend.batch.work import Outcome, run_batch
 from backend.batch.workers import Open, opener
 from backend.errors import InputError, ResourceError
+from backend.jobs import PreviewJob
 
 HERE = Path(__file__).parent
 DRIVER = """
@@ -142,6 +143,19 @@ def test_workers_that_never_live_end_the_batch(folder: Path) -> None:
     assert record(folder)["counts"].keys() <= {"waiting", "failed"}
     with pytest.raises(ResourceError, match="cannot be started"):
         do(folder, twelve(folder), lambda lock: LocalWorkers(1, lock, [str(folder / "none")]))
+
+
+def test_a_dead_worker_takes_nothing(folder: Path) -> None:
+    workers = LocalWorkers(1, None, (sys.executable, "-c", "raise SystemExit(3)"))
+    try:
+        stream = workers._processes[0].stdin
+        assert stream is not None
+        wait_until(lambda: stream.closed)
+        workers.give(0, PreviewJob(reference="r", input="i", out="o"))
+        messages = [workers.hear()[1] for _ in range(2)]
+        assert [type(each).__name__ for each in messages] == ["Ready", "Lost"]
+    finally:
+        workers.close()
 
 
 def test_a_closed_batch_leaves_no_process_and_no_half_picture(folder: Path) -> None:
