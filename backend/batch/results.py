@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -125,16 +126,15 @@ class Results:
             results = cls(folder, str(manifest.resolve()), Lock(folder / _LOCK))
         except OSError as error:
             raise _cannot_write(folder, error) from error
-        try:
+        with ExitStack() as unless_opened:
+            unless_opened.callback(results.close)
             # Workers of a batch that was killed may take a moment to end.
             if not results.lock.take(_PATIENCE):
                 raise InputError(
                     f"{folder}: another batch is at work there.", "Wait for it, or end it."
                 )
             results._read()
-        except BaseException:
-            results.close()
-            raise
+            unless_opened.pop_all()
         return results
 
     def __enter__(self) -> Self:
