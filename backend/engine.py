@@ -178,8 +178,11 @@ class Engine:
         """
         from backend.styles import Style
 
-        with os.scandir(folder) as files:
-            stats = [(each.name, each.stat()) for each in files]
+        try:
+            with os.scandir(folder) as files:
+                stats = [(each.name, each.stat()) for each in files]
+        except OSError:
+            return Style.load(folder)  # which says what is wrong
         key = folder, sorted((name, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in stats)
         if self._style is None or self._style[0] != key:
             self._style = key, Style.load(folder)

@@ -272,3 +272,8 @@ def test_a_training_killed_while_saving_keeps_the_older_style(tmp_path: Path) ->
 def _no_model_stays() -> Iterator[None]:
     yield
     engine._engine.release()
+
+
+def test_a_style_deleted_since_it_was_checked_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StyleError, match="gone"):
+        Engine()._style_in(str(tmp_path / "gone"))
