@@ -6,7 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bounding_box", "densest", "extend_colours", "feather", "remove_specks"]
+__all__ = [
+    "bounding_box",
+    "colour_outlines",
+    "densest",
+    "extend_colours",
+    "feather",
+    "remove_specks",
+]
+
+# A detour, from the colour further in to the cloth's, that a mixture of the two may be off.
+_SAME_COLOUR = 0.1
 
 
 def bounding_box(mask: NDArray[np.floating] | NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -74,3 +84,37 @@ def extend_colours(rgb: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArr
     colours = np.zeros((int(labels.max()) + 1, image.shape[2]), dtype=np.float32)
     colours[labels[known]] = image[known]
     return np.where(known[..., None], image, colours[labels]).astype(np.float32)
+
+
+def colour_outlines(
+    rgb: NDArray[np.floating],
+    inside: NDArray[np.bool_],
+    cloth: NDArray[np.bool_],
+    depth: float,
+) -> NDArray[np.float32]:
+    """Give print that fades into the cloth around it the colour that it has further in.
+
+    Thread does not fade: left as it is, the fading would be sewn in the cloth's own colour. An
+    outline of another colour is no fading and stays.
+
+    Args:
+        rgb: (H, W, C).
+        inside: (H, W), what is embroidered.
+        cloth: (H, W), what is not and can be seen.
+        depth: how far from the cloth print may fade, in pixels. Where a shape is narrower than
+            twice that, its middle counts as sound.
+    """
+    image = np.asarray(rgb, dtype=np.float32)
+    if not cloth.any() or not inside.any():
+        return image
+    distance = cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5)
+    middle = distance >= cv2.dilate(distance, np.ones((5, 5), np.uint8))
+    sound = inside & ((distance >= depth) | middle)
+    inner, outer = extend_colours(image, sound), extend_colours(image, cloth)
+    detour = _apart(image, inner) + _apart(image, outer) - _apart(inner, outer)
+    fading = inside & ~sound & (detour < _SAME_COLOUR)
+    return np.where(fading[..., None], inner, image).astype(np.float32)
+
+
+def _apart(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.linalg.norm(first - second, axis=-1), np.float32)

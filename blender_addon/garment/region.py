@@ -237,6 +237,5 @@ def _artwork(
             f"No artwork was found in patch '{patch.name}': everything has the cloth's colour.",
             do("everything", "faces", "mask"),
         )
-    # Close gaps thinner than the thread, and let its border lie on the cloth.
-    thread = patch.thread_px
-    return dilate(dilate(dilate(mask, thread / 2), -thread / 2), thread / 2)
+    # Close gaps thinner than the thread.
+    return dilate(dilate(mask, patch.thread_px / 2), -patch.thread_px / 2)
