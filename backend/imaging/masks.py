@@ -75,15 +75,10 @@ def extend_colours(rgb: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArr
         rgb: (H, W, C).
         known: (H, W).
     """
-    image = np.asarray(rgb, dtype=np.float32)
-    if known.all() or not known.any():
-        return image
-    _, labels = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colours = np.zeros((int(labels.max()) + 1, image.shape[2]), dtype=np.float32)
-    colours[labels[known]] = image[known]
-    return np.where(known[..., None], image, colours[labels]).astype(np.float32)
+    image = np.array(rgb, dtype=np.float32)
+    if known.any():
+        image[~known] = _nearest(image, known, ~known)
+    return image
 
 
 def colour_outlines(
@@ -104,16 +99,35 @@ def colour_outlines(
         depth: how far from the cloth print may fade, in pixels. Where a shape is narrower than
             twice that, its middle counts as sound.
     """
-    image = np.asarray(rgb, dtype=np.float32)
-    if not cloth.any() or not inside.any():
+    image = np.array(rgb, dtype=np.float32)
+    if not cloth.any():
         return image
     distance = cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5)
     middle = distance >= cv2.dilate(distance, np.ones((5, 5), np.uint8))
     sound = inside & ((distance >= depth) | middle)
-    inner, outer = extend_colours(image, sound), extend_colours(image, cloth)
-    detour = _apart(image, inner) + _apart(image, outer) - _apart(inner, outer)
-    fading = inside & ~sound & (detour < _SAME_COLOUR)
-    return np.where(fading[..., None], inner, image).astype(np.float32)
+    if not sound.any():
+        return image
+    doubtful = inside & ~sound
+    own, inner, outer = (
+        image[doubtful],
+        _nearest(image, sound, doubtful),
+        _nearest(image, cloth, doubtful),
+    )
+    detour = _apart(own, inner) + _apart(own, outer) - _apart(inner, outer)
+    image[doubtful] = np.where(detour[:, None] < _SAME_COLOUR, inner, own)
+    return image
+
+
+def _nearest(
+    image: NDArray[np.float32], known: NDArray[np.bool_], where: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """(N, C) colours of the known pixels that lie nearest to the N pixels `where`."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((int(labels.max()) + 1, image.shape[2]), dtype=np.float32)
+    colours[labels[known]] = image[known]
+    return np.asarray(colours[labels[where]], np.float32)
 
 
 def _apart(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
