@@ -24,7 +24,7 @@ STYLE_SPACE = {"starter": 400 * MIB}
 OTHER_STYLE_SPACE = 3072 * MIB
 
 # Fields that name folders.
-_FOLDERS = {"style": "style folder", "base_config": "folder"}
+_FOLDERS = {"style": "style folder", "base_config": "folder", "designer": "folder"}
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -144,8 +144,12 @@ def clear_failures(out: str, memory: str | None = None) -> Iterator[None]:
         raise
 
 
-def remove_leftovers(job: Job) -> None:
-    """Remove what a job that was killed left aside; training's checkpoint stays, to be resumed."""
+def remove_leftovers(job: Job, *, finished: bool = False) -> None:
+    """Remove what a job that was killed left aside.
+
+    Args:
+        finished: its result is in its place; if not, training's checkpoint stays, to be resumed.
+    """
     out = Path(job.out)
     if not os.path.isdir(out.parent):  # in any case an answer, whatever the name
         return
@@ -161,6 +165,8 @@ def remove_leftovers(job: Job) -> None:
             os.replace(path, out)
         else:
             shutil.rmtree(path, ignore_errors=True)
+    if finished and isinstance(job, TrainJob):
+        shutil.rmtree(out.with_name(f"{out.name}.partial"), ignore_errors=True)
 
 
 def _out_of_memory(memory: str | None) -> ResourceError:

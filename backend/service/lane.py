@@ -25,6 +25,7 @@ __all__ = ["CANCEL_PATIENCE", "Lane"]
 _log = logging.getLogger(__name__)
 
 CANCEL_PATIENCE = 1.2  # seconds a worker may take to stop a job by itself
+OUTLIVING = 1.0  # seconds after a worker's death: a service that still lives did not die with it
 STOP_PATIENCE = 1.0
 MOST_LINES = 500  # of a job's log, each time it runs
 BACK_OFF = 0.5  # seconds after a worker's first crash; twice that after each further one
@@ -207,8 +208,13 @@ class Lane:
                 }
             self._let_go()
             if last is None:
-                _tidy(self._store, id)
-                last = self._finished(id) or self._cause()
+                last = self._finished(id)
+                _tidy(self._store, id, finished=last is not None)
+            if last is None:
+                if not self._cancelling:
+                    # What kills both may kill the worker first: then the job is for next time.
+                    await asyncio.sleep(OUTLIVING)
+                last = self._cause()
             await self._conclude(id, last)
         finally:
             self._let_go()
@@ -217,6 +223,7 @@ class Lane:
     async def _last_word(self, id: str) -> dict[str, Any] | None:
         """What the worker says at the job's end; None if it dies without a word."""
         if self._worker is None or not self._worker.alive:
+            await self._dismiss()
             lock = self._records.lock if self._records else None
             self._worker = await Worker.start(self._command, lock, self._variables)
         order = {"run": id, "job": job_to_dict(self._store.job(id))}
@@ -305,9 +312,9 @@ class Lane:
         }
 
 
-def _tidy(store: JobStore, id: str) -> None:
+def _tidy(store: JobStore, id: str, *, finished: bool = False) -> None:
     """Remove what a killed worker left aside."""
     try:
-        remove_leftovers(store.job(id))
+        remove_leftovers(store.job(id), finished=finished)
     except OSError as error:
         _log.warning("job %s: temporary files stay: %s", id, error)

@@ -25,6 +25,7 @@ class Worker:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._killed = False
 
     @classmethod
     async def start(
@@ -51,7 +52,8 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        """Whether it may be given work: once killed no more, though it may take time to die."""
+        return self._process.returncode is None and not self._killed
 
     def send(self, message: dict[str, Any]) -> None:
         """A dead worker hears nothing; its end is seen by `receive`."""
@@ -75,6 +77,7 @@ class Worker:
 
     def kill(self) -> None:
         if self.alive:
+            self._killed = True
             try:
                 self._process.kill()
             except ProcessLookupError:

@@ -25,9 +25,9 @@ def recover(store: JobStore, records: Records) -> None:
         StoreError: this cannot be noted; what was noted so far stands.
     """
     for id, cancelling in store.interrupted():
-        with suppress(OSError):
-            remove_leftovers(store.job(id))
         receipt = Receipt.settled(records.receipt(id))
+        with suppress(OSError):
+            remove_leftovers(store.job(id), finished=receipt is not None)
         if receipt is not None:
             status = store.done(id, receipt.result, receipt.artefacts)
         elif cancelling:

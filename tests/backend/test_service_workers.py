@@ -6,70 +6,27 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
+from queueing import DONE, FINAL, look, training, until, with_queue, worker
 
-from backend.jobs import JobState, JobStatus, PreviewJob, RestyleJob, TrainJob
+from backend.jobs import (
+    JobState,
+    RestyleJob,
+    TrainJob,
+)
 from backend.service import devices as gpus
 from backend.service import lane as lanes
 from backend.service.devices import devices
 from backend.service.lane import MOST_CRASHES
 from backend.service.queue import Queue
-from backend.service.records import Records
 from backend.service.store import JobStore
 
-Check = Callable[[Queue, JobStore], Awaitable[None]]
-SECONDS = 60.0
 
-
-def look(n: int) -> PreviewJob:
-    return PreviewJob(reference="/r.png", input="/i.png", out=f"/nowhere/{n}.png")
-
-
-def training(n: int) -> TrainJob:
-    return TrainJob(reference="/r.png", out=f"/nowhere/style-{n}")
-
-
-def worker(body: str, first: str = "") -> tuple[str, ...]:
-    lines = "\n".join(f"    {line}" for line in body.splitlines())
-    program = (
-        "import json, os, sys, time\nfrom pathlib import Path\n"
-        f"{first}\nfor line in sys.stdin:\n    order = json.loads(line)\n"
-        f"    if 'job' not in order: continue\n{lines}\n"
-    )
-    return (sys.executable, "-c", program)
-
-
-def with_queue(
-    command: Sequence[str], check: Check, chosen: Sequence[str] = (), **more: Any
-) -> None:
-    async def run() -> None:
-        store = JobStore()
-        queue = Queue(store, command, devices=chosen, **more)
-        work = asyncio.create_task(queue.run())
-        try:
-            async with asyncio.timeout(SECONDS):
-                await check(queue, store)
-        finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
-
-    asyncio.run(run())
-
-
-async def until(store: JobStore, id: str, *states: JobState) -> JobStatus:
-    while store.status(id).state not in states:
-        await asyncio.sleep(0.01)
-    return store.status(id)
-
-
-FINAL = tuple(state for state in JobState if state.final)
-DONE = "print(json.dumps({'done': {'outputs': {'pid': str(os.getpid())}}}), flush=True)"
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "OUTLIVING", 0.01)
 
 
 def starts(folder: Path) -> str:
@@ -160,34 +117,6 @@ def test_a_job_can_be_cancelled_while_its_worker_waits_to_be_started(
         assert queue.cancel(second).state is JobState.CANCELLED
 
     with_queue(worker("sys.exit(3)"), check)
-
-
-def test_a_worker_that_dies_with_its_last_word_has_finished_its_job(tmp_path: Path) -> None:
-    body = (
-        "out, receipt = Path(order['job']['out']), Path(order['receipt'])\n"
-        "out.write_bytes(b'a picture')\n"
-        "made = {'role': 'image', 'path': str(out), 'size': 9, 'sha256': "
-        "hashlib.sha256(b'a picture').hexdigest()}\n"
-        "said = {'result': {'outputs': {'image': str(out)}}, 'artefacts': [made]}\n"
-        "if 'late' in out.name: receipt = receipt.with_suffix('.partial')\n"
-        "receipt.write_text(json.dumps(said))\n"
-        "if 'changed' in out.name: out.write_bytes(b'another..')\n"
-        "os.kill(os.getpid(), 9)"
-    )
-    names = {"whole": JobState.DONE, "late": JobState.FAILED, "changed": JobState.FAILED}
-
-    async def check(queue: Queue, store: JobStore) -> None:
-        for name, state in names.items():
-            out = str(tmp_path / f"{name}.png")
-            job = PreviewJob(reference="/r.png", input="/i.png", out=out)
-            status = await until(store, queue.submit(job).id, *FINAL)
-            assert status.state is state, name
-            made = [each.path for each in store.artefacts(status.id)]
-            assert made == ([out] if state is JobState.DONE else [])
-
-    with Records(tmp_path / "data") as records:
-        with_queue(worker(body, "import hashlib"), check, records=records)
-        assert not records.receipts()
 
 
 def test_cancelling_is_no_crash() -> None:
