@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -157,8 +157,11 @@ class Style:
         except InputError as error:
             raise StyleError(f"{error.message} The style is damaged.", _RETRAIN) from error
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, before: Callable[[Path], None] = lambda _: None) -> None:
         """Write the style aside and put it in place in one step; an older style is replaced.
+
+        Args:
+            before: called with the whole style's place aside, before it is put in place.
 
         Raises:
             StyleError: the folder holds something that is not a style.
@@ -173,6 +176,7 @@ class Style:
             raise _cannot_write(folder, error) from error
         try:
             self._write(aside)
+            before(aside)
             replace_folder(aside, folder)
         except (OSError, SafetensorError) as error:
             raise _cannot_write(folder, error) from error

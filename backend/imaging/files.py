@@ -8,6 +8,7 @@ import struct
 import tempfile
 import warnings
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -253,11 +254,16 @@ def to_bytes(image: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint
     return whole
 
 
-def write_png(path: str | Path, image: NDArray[np.floating] | NDArray[np.uint8]) -> None:
+def write_png(
+    path: str | Path,
+    image: NDArray[np.floating] | NDArray[np.uint8],
+    before: Callable[[Path], None] = lambda _: None,
+) -> None:
     """Write an 8-bit PNG in one step: readers see the old file or the whole new one.
 
     Args:
         image: (H, W), (H, W, 3) or (H, W, 4), float in [0, 1] or uint8.
+        before: called with the place of the whole file aside, before it takes the place of `path`.
 
     Raises:
         ResourceError: the folder is missing or read-only, or the disk is full.
@@ -269,6 +275,7 @@ def write_png(path: str | Path, image: NDArray[np.floating] | NDArray[np.uint8])
         with os.fdopen(handle, "wb") as stream:
             Image.fromarray(to_bytes(image)).save(stream, format="PNG", compress_level=4)
         os.chmod(temporary, 0o644)
+        before(Path(temporary))
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
