@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from backend import tasks
 from backend.checks import check_files, clear_failures
 from backend.errors import InputError
+from backend.fitting import fitted, model_key, wanted
 from backend.imaging.files import picture_size, read_mask, read_reference, read_rgba, write_png
 from backend.imaging.lines import on_paper
 from backend.imaging.masks import bounding_box
 from backend.jobs import (
+    NOTE,
     AnalyseJob,
     GenerateJob,
     Job,
@@ -35,8 +37,12 @@ from backend.jobs import (
 from backend.limits import check_memory, check_minutes
 from backend.models import memory, profiles
 from backend.models.profiles import Profile
+from backend.results import Vouch, nobody
 
 if TYPE_CHECKING:
+    import torch
+
+    from backend.emolora.pair import Pair
     from backend.models.loading import Models
     from backend.styles import Style
 
@@ -59,8 +65,11 @@ class Engine:
         self._models: Models | None = None
         self._style: tuple[object, Style] | None = None
 
-    def run(self, job: Job) -> Steps:
+    def run(self, job: Job, vouch: Vouch = nobody) -> Steps:
         """Do the job; closing the generator cancels it and leaves no half-written output.
+
+        Args:
+            vouch: is told of the whole result, once, before that is put in its place.
 
         Raises:
             StitchworkError: with a remedy, for whatever the user can put right.
@@ -69,49 +78,61 @@ class Engine:
         with clear_failures(job.out, job.memory if isinstance(job, ModelJob) else None):
             match job:
                 case TrainJob():
-                    result = yield from self._train(job)
+                    result = yield from self._train(job, vouch)
                 case RestyleJob():
-                    result = yield from self._restyle(job)
+                    result = yield from self._restyle(job, vouch)
                 case GenerateJob():
-                    result = yield from self._generate(job)
+                    result = yield from self._generate(job, vouch)
                 case PreviewJob():
-                    result = yield from self._preview(job)
+                    result = yield from self._preview(job, vouch)
                 case AnalyseJob():
-                    result = yield from self._analyse(job)
+                    result = yield from self._analyse(job, vouch)
         return result
 
     def release(self) -> None:
         """Forget the loaded model and style and so free their memory."""
         self._key = self._models = self._style = None
 
-    def _train(self, job: TrainJob) -> Steps:
+    def _train(self, job: TrainJob, vouch: Vouch) -> Steps:
         watch = _Stopwatch()
-        models = yield from watch.time(self._prepare(job))
+        models, pair = yield from watch.time(self._prepare(job))
         from backend.emolora.training import train
 
-        result = yield from train(job, models)
-        return replace(result, seconds=watch.seconds | result.seconds)
+        result = yield from train(job, models, watch.told(vouch), pair)
+        return watch.added(result)
 
-    def _analyse(self, job: AnalyseJob) -> Steps:
+    def _analyse(self, job: AnalyseJob, vouch: Vouch) -> Steps:
         watch = _Stopwatch()
-        models = yield from watch.time(self._prepare(job))
+        models, pair = yield from watch.time(self._prepare(job))
         from backend.emolora.analysis import analyse
 
-        result = yield from analyse(job, models)
-        return replace(result, seconds=watch.seconds | result.seconds)
+        result = yield from analyse(job, models, watch.told(vouch), pair)
+        return watch.added(result)
 
-    def _prepare(self, job: TrainJob | AnalyseJob) -> Generator[Progress, None, Models]:
-        """The job's base model, once its pictures have proved readable."""
+    def _prepare(
+        self, job: TrainJob | AnalyseJob
+    ) -> Generator[Progress, None, tuple[Models, Pair | None]]:
+        """The job's base model, once its pictures have proved readable.
+
+        Its pair comes with it if another model draws that: the two never share the memory.
+        """
         tasks.check_reference(job)
         profile = profiles.get(job.profile)
         read_reference(job.reference)
         for path in (job.design, job.mask):
             if path is not None:
                 read_rgba(path)
-        models = yield from self._load(profile.name, job, exact=True)
-        return models
+        from backend.emolora.predrawn import designed
 
-    def _restyle(self, job: RestyleJob) -> Steps:
+        def fit() -> tuple[Profile, torch.device]:
+            self._key = self._models = None
+            return fitted(wanted(profile.name, job, exact=True), job)
+
+        designer, pair = yield from designed(job, profile, fit)
+        models = yield from self._load(profile.name, job, exact=True)
+        return replace(models, designer=designer), pair
+
+    def _restyle(self, job: RestyleJob, vouch: Vouch) -> Steps:
         allowed = None if job.max_memory_gib is None else job.max_memory_gib * GIB
         _check_picture(job.input, allowed)
         rgba = _read_input(job.input)
@@ -136,20 +157,20 @@ class Engine:
             growing, fixed = yield from watch.time(_pace(models, style, rgba[here], cover, job))
             check_minutes(job.input, growing, fixed, job.max_minutes)
         rgba[here] = yield from watch.time(restyle(models, style, rgba[here], cover, job))
-        return _written(job.out, rgba, watch)
+        return _written(job.out, rgba, watch, vouch)
 
     def _room(self, profile: str, job: RestyleJob) -> float:
         """Bytes of main memory that loading the models will still take."""
-        wanted = memory.with_precision(profiles.get(profile), job.precision)
-        if self._key == _key(wanted, job):
+        asked = wanted(profile, job)
+        if self._key == model_key(asked, job):
             return 0.0
         from backend.models.loading import default_device
 
         if default_device().type != "cpu":
             return 0.0
-        return GIB * memory.need(wanted, memory.MODES[0], "restyle", "cpu", base=job.base)
+        return GIB * memory.need(asked, memory.MODES[0], "restyle", "cpu", base=job.base)
 
-    def _generate(self, job: GenerateJob) -> Steps:
+    def _generate(self, job: GenerateJob, vouch: Vouch) -> Steps:
         from backend.restyle.text import generate
 
         style = self._style_in(job.style)
@@ -158,9 +179,9 @@ class Engine:
         models = yield from watch.time(self._load(style.profile, job))
         style.check(models)
         image = yield from watch.time(generate(models, style, job))
-        return _written(job.out, image, watch)
+        return _written(job.out, image, watch, vouch)
 
-    def _preview(self, job: PreviewJob) -> Steps:
+    def _preview(self, job: PreviewJob, vouch: Vouch) -> Steps:
         allowed = None if job.max_memory_gib is None else job.max_memory_gib * GIB
         _check_picture(job.input, allowed)
         photo, rgba = read_reference(job.reference), _read_input(job.input)
@@ -168,7 +189,7 @@ class Engine:
         owned = read_rgba(job.design) if job.design else None
         watch = _Stopwatch()
         image = yield from watch.time(_synthesise(job, photo, owned, rgba, mask))
-        return _written(job.out, image, watch)
+        return _written(job.out, image, watch, vouch)
 
     def _style_in(self, folder: str) -> Style:
         """The style in a folder, from memory if the last job used it and no file has changed.
@@ -191,33 +212,18 @@ class Engine:
     def _load(
         self, profile: str, job: ModelJob, *, exact: bool = False
     ) -> Generator[Progress, None, Models]:
-        """The base model, from memory if the last job used it; `exact`: on a CPU in float32.
-
-        Raises:
-            ResourceError: it will not fit; with the memory it needs, and what helps.
-        """
-        wanted = memory.with_precision(profiles.get(profile), job.precision)
-        if exact and job.precision == "auto":
-            wanted = replace(wanted, cpu_dtype="float32")
-        key = _key(wanted, job)
+        """The base model, from memory if the last job used it; `exact`: on a CPU in float32."""
+        asked = wanted(profile, job, exact=exact)
+        key = model_key(asked, job)
         if self._key == key and self._models is not None:
             return self._models
         yield Progress(stage="loading", step=0, steps=1)
-        from backend.models.loading import default_device, load, precision
-        from backend.models.residence import place_of
+        from backend.models.loading import load
 
         self._key = self._models = None
-        device = default_device()
-        mode = memory.fitting(
-            wanted,
-            job.memory,
-            "restyle" if isinstance(job, RestyleJob | GenerateJob) else "train",
-            place_of(device),
-            str(precision(wanted, device)).removeprefix("torch."),
-            job.base,
-        )
+        settings, device = fitted(asked, job)
         self._models = load(
-            wanted if mode is None else memory.applied(wanted, mode),
+            settings,
             base=job.base,
             device=device,
             base_config=job.base_config,
@@ -226,12 +232,6 @@ class Engine:
         self._key = key
         yield Progress(stage="loading", step=1, steps=1)
         return self._models
-
-
-def _key(profile: Profile, job: ModelJob) -> tuple[object, ...]:
-    """What a loaded base model may be used again for."""
-    learns = isinstance(job, TrainJob | AnalyseJob)
-    return profile, job.base, job.base_config, job.memory, learns
 
 
 _engine = Engine()
@@ -254,13 +254,21 @@ class _Stopwatch:
             while True:
                 progress = next(steps)
                 now = time.perf_counter()
-                self.seconds[progress.stage] = self.seconds.get(progress.stage, 0.0) + now - last
+                if progress.stage != NOTE:
+                    spent = self.seconds.get(progress.stage, 0.0)
+                    self.seconds[progress.stage] = spent + now - last
                 yield progress
                 last = time.perf_counter()
         except StopIteration as finished:
             return finished.value
         finally:
             steps.close()
+
+    def told(self, vouch: Vouch) -> Vouch:
+        return lambda made, at: vouch(self.added(made), at)
+
+    def added(self, result: Result) -> Result:
+        return replace(result, seconds=self.seconds | result.seconds)
 
 
 def _read_input(path: str) -> NDArray[np.float32]:
@@ -378,9 +386,13 @@ def _synthesise(
     return np.dstack([rgb, rgba[..., 3]])
 
 
-def _written(out: str, image: NDArray[np.float32], watch: _Stopwatch) -> Result:
-    began = time.perf_counter()
+def _written(out: str, image: NDArray[np.float32], watch: _Stopwatch, vouch: Vouch) -> Result:
+    began, result = time.perf_counter(), Result(outputs={"image": out}, seconds=watch.seconds)
+
+    def before(aside: Path) -> None:
+        watch.seconds["writing"] = time.perf_counter() - began
+        vouch(result, aside)
+
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    write_png(out, image)
-    watch.seconds["writing"] = time.perf_counter() - began
-    return Result(outputs={"image": out}, seconds=watch.seconds)
+    write_png(out, image, before)
+    return result

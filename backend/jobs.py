@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 __all__ = [
     "JOB_TYPES",
+    "NOTE",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",
     "TASKS",
@@ -37,6 +38,8 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 PROTOCOL_VERSION = 1
+# The stage of a progress that only says something worth keeping.
+NOTE = "note"
 # What a style may be of; `backend.tasks` says what each means.
 TASKS = ("embroidery", "painting", "sketch", "appearance")
 
@@ -146,6 +149,12 @@ class _ReferenceJob(ModelJob):
         choices=TASKS,
     )
     profile: str = option("starter", help="base model: starter or sdxl")
+    designer: str | None = option(
+        None,
+        help="folder of Stable Diffusion 3 and its ControlNets, which draw the photo's design for "
+        "profile sdxl; the hub's cache if absent, never downloaded",
+        path="read",
+    )
     seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
 
 
@@ -322,7 +331,7 @@ class Progress:
     """One step of a running job.
 
     Attributes:
-        stage: name of the stage, such as "stage one".
+        stage: name of the stage, such as "stage one"; `NOTE`: no work, only the message.
         step: steps done in this stage, 0..steps.
         steps: steps of this stage.
         seconds_left: estimate for the whole job; None while unknown.

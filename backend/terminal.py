@@ -6,7 +6,7 @@ import shutil
 import sys
 from typing import TextIO
 
-from backend.jobs import Progress
+from backend.jobs import NOTE, Progress
 
 __all__ = ["ProgressLine", "duration"]
 
@@ -38,7 +38,12 @@ class ProgressLine:
         self._last: tuple[str, int] | None = None
 
     def show(self, progress: Progress) -> None:
-        """Show one step, if it says anything new."""
+        """Show one step, if it says anything new; a note stays on a line of its own."""
+        if progress.stage == NOTE:
+            self.close()
+            self._stream.write(f"note: {progress.message}\n")
+            self._stream.flush()
+            return
         if self._live:
             self._rewrite(progress)
             return

@@ -7,6 +7,8 @@ blocks.png (the same as a picture), and the pair that was measured.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Generator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend import tasks
-from backend.emolora import pair as pair_making
 from backend.emolora.adapter import attention_blocks
 from backend.emolora.blocks import Judgement, judge, measure, named, passes, plot
+from backend.emolora.encoded import encoding_steps
+from backend.emolora.pair import Pair, pair_steps
 from backend.imaging.files import write_png
 from backend.jobs import AnalyseJob, Progress, Result
 from backend.models.loading import Models
 from backend.progress import Meter, Stage
+from backend.results import Vouch, nobody
 
 __all__ = ["SCHEMA", "analyse", "to_text"]
 
@@ -31,8 +35,13 @@ _JSON, _PLOT = "analysis.json", "blocks.png"
 _PAIR, _BLOCKS = "pair", "style blocks"
 
 
-def analyse(job: AnalyseJob, models: Models) -> Generator[Progress, None, Result]:
+def analyse(
+    job: AnalyseJob, models: Models, vouch: Vouch = nobody, made: Pair | None = None
+) -> Generator[Progress, None, Result]:
     """Measure the photo's pair and judge the blocks; yields after every denoising step.
+
+    Args:
+        made: the pair, if that is made already.
 
     Raises:
         InputError: the photo, the design or the mask cannot be used.
@@ -43,24 +52,21 @@ def analyse(job: AnalyseJob, models: Models) -> Generator[Progress, None, Result
     if job.inversion is not None:
         settings = replace(settings, inversion="ddim" if job.inversion == "ddim" else "renoise")
     meter = Meter([Stage(_PAIR, 1, 12.0), Stage(_BLOCKS, passes(settings), 0.4)])
-    made = yield from meter.within(
-        _PAIR,
-        pair_making.pair_steps(
+    if made is None:
+        steps = pair_steps(
             models,
             job.reference,
             design=job.design,
             mask=job.mask,
             subject=job.subject,
             seed=job.seed,
-        ),
-    )
+        )
+        made = yield from meter.within(_PAIR, steps)
     # One window is measured: the one that shows most motif.
     one = replace(profile, pair=replace(profile.pair, windows=1, recoloured=1))
     encoded = yield from meter.within(
         _PAIR,
-        pair_making.encoding_steps(
-            replace(models, profile=one), made, profile.prompts(job.subject)
-        ),
+        encoding_steps(replace(models, profile=one), made, profile.prompts(job.subject)),
     )
     yield meter.tick(_PAIR)
     table: NDArray[np.float64] | None = None
@@ -96,16 +102,24 @@ def analyse(job: AnalyseJob, models: Models) -> Generator[Progress, None, Result
     }
     folder = Path(job.out)
     folder.mkdir(parents=True, exist_ok=True)
-    # The description comes first: a folder that has it may be written to again.
-    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    (folder / _JSON).write_text(text, encoding="utf-8")
-    made.save(folder)
-    write_png(folder / _PLOT, plot(table, blocks, chosen, late=settings.late))
-    return Result(
+    result = Result(
         outputs={"analysis": str(folder / _JSON), "plot": str(folder / _PLOT)},
         measures={f"late similarity of {each.block}": each.late for each in judgements},
         seconds=meter.seconds,
     )
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
+        aside = Path(name)
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        (aside / _JSON).write_text(text, encoding="utf-8")
+        made.save(aside)
+        write_png(aside / _PLOT, plot(table, blocks, chosen, late=settings.late))
+        vouch(result, aside)
+        # The description comes first: a folder that has it may be written to again. The plot comes
+        # last: where both are, all is.
+        files = sorted(aside.iterdir(), key=lambda each: (each.name == _PLOT, each.name != _JSON))
+        for each in files:
+            os.replace(each, folder / each.name)
+    return result
 
 
 def to_text(path: str | Path) -> str:

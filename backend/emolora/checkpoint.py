@@ -26,13 +26,32 @@ from backend.errors import ResourceError
 from backend.jobs import TrainJob, job_to_dict
 from backend.models.loading import Models
 from backend.models.memory import neutral
+from backend.models.profiles import Profile
 
-__all__ = ["Partial"]
+__all__ = ["PAIR_MARK", "Partial", "kept_pair"]
 
 _JOB, _BLOCKS, _STATE = "job.json", "blocks.json", "checkpoint.safetensors"
-
-
+PAIR_MARK = "mask.png"
+"""The file of a pair that is written last."""
 _ANYHOW = ("memory", "offline", "base_config")
+
+
+def _folder_of(out: Path) -> Path:
+    """Where an unfinished training lies."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def kept_pair(job: TrainJob, profile: Profile) -> Path | None:
+    """The folder that has the pair of an unfinished run of the same job, whatever its base."""
+    folder = _folder_of(Path(job.out))
+    try:
+        known = json.loads((folder / _JOB).read_text(encoding="utf-8"))
+        same = {**known["asked"], "pair": known["profile"]["pair"]} == json.loads(
+            json.dumps({**_asked(job), "pair": asdict(profile.pair)})
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if same and (folder / PAIR_MARK).is_file() else None
 
 
 class Partial:
@@ -43,7 +62,7 @@ class Partial:
     """
 
     def __init__(self, out: Path, job: TrainJob, models: Models) -> None:
-        self.folder = out.with_name(f"{out.name}.partial")
+        self.folder = _folder_of(out)
         identity = _identity(job, models)
         try:
             known = (self.folder / _JOB).read_text(encoding="utf-8")
@@ -132,6 +151,17 @@ class Partial:
 
 def _identity(job: TrainJob, models: Models) -> str:
     """Everything the outcome depends on."""
+    data = {
+        "asked": _asked(job),
+        "profile": neutral(asdict(models.profile)),
+        "base": models.fingerprint(),
+        "device": str(models.device),
+    }
+    return json.dumps(data, indent=2, sort_keys=True, default=str)
+
+
+def _asked(job: TrainJob) -> dict[str, Any]:
+    """The job, and what is in its files."""
     files = {}
     for name in ("reference", "design", "mask"):
         path = getattr(job, name)
@@ -142,14 +172,7 @@ def _identity(job: TrainJob, models: Models) -> str:
                 files[name] = "unreadable"  # reading it as an image will say why
     # Where and how it is computed may change between two runs of a job.
     asked = {key: value for key, value in job_to_dict(job).items() if key not in _ANYHOW}
-    data = {
-        "job": asked,
-        "files": files,
-        "profile": neutral(asdict(models.profile)),
-        "base": models.fingerprint(),
-        "device": str(models.device),
-    }
-    return json.dumps(data, indent=2, sort_keys=True, default=str)
+    return {"job": asked, "files": files}
 
 
 def _cannot_write(folder: Path, error: Exception) -> ResourceError:

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from backend.emolora import motifs
 from backend.emolora.adapter import Adapter
 from backend.emolora.blocks import recording
+from backend.emolora.designs import design_passes, designs_of
+from backend.emolora.encoded import EncodedPair
 from backend.emolora.inversion import Trajectory, invert
-from backend.emolora.pair import EncodedPair, design_of, design_passes
 from backend.emolora.sampling import (
     Companion,
     concatenate,
@@ -102,13 +103,16 @@ def make(
             latents += list(made.split(1))
             likeness += alike
     kept = select(likeness, settings.count, 2)
-    finished = []
-    for index in kept:
-        design = candidates[index].design
-        if design is None:
-            picture = models.decode(latents[index])[0].permute(1, 2, 0).cpu().numpy()
-            design = yield from design_of(models, picture, candidates[index].subject, seed)
-        finished.append(Complement(candidates[index].subject, design, latents[index]))
+    subjects = [candidates[index].subject for index in kept]
+    designs = [each for index in kept if (each := candidates[index].design) is not None]
+    if not designs:
+        pictures = [models.decode(latents[i])[0].permute(1, 2, 0).cpu().numpy() for i in kept]
+        with adapter.base():
+            designs = yield from designs_of(models, pictures, subjects, seed)
+    finished = [
+        Complement(subject, design, latents[index])
+        for subject, design, index in zip(subjects, designs, kept)
+    ]
     own = models.encode_image(to_tensor(reference_design)).flatten().float()
     likeness_of_designs = [
         float(
@@ -189,7 +193,7 @@ def _embroider(
         for latents in denoise(
             models,
             start,
-            seeded_noise(models, shape, seed),
+            seeded_noise(models.device, shape, seed),
             plain if route else styled,
             models.encode_prompts([profile.inference.negative]),
             styled=styled if route else None,

@@ -80,10 +80,10 @@ def concatenate(parts: list[Controls]) -> Controls:
     )
 
 
-def seeded_noise(models: Models, shape: tuple[int, ...], seed: int) -> torch.Tensor:
+def seeded_noise(device: torch.device, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     """Standard normal noise of `shape`, the same on every device."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator).to(models.device)
+    return torch.randn(shape, generator=generator).to(device)
 
 
 def redone(steps: int, strength: float) -> int:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from backend.emolora.adapter import Adapter, routed
+from backend.emolora.encoded import EncodedPair
 from backend.emolora.losses import reconstruction
-from backend.emolora.pair import EncodedPair
 from backend.models.loading import Models
 from backend.models.prediction import add_noise, hints, noise_target, predict
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from backend.emolora.adapter import Adapter, routed
+from backend.emolora.encoded import EncodedPair
 from backend.emolora.losses import contrastive, reconstruction
-from backend.emolora.pair import EncodedPair
 from backend.emolora.sampling import concatenate
 from backend.emolora.stage_one import Draw, add_gradient
 from backend.models.loading import Models, TextEmbedding

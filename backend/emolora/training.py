@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from backend import tasks
 from backend.emolora import blocks as block_choice
-from backend.emolora import complementary, pair, stage_one, stage_two
+from backend.emolora import complementary, stage_one, stage_two
 from backend.emolora.adapter import Adapter, attention_blocks
-from backend.emolora.checkpoint import Partial
+from backend.emolora.checkpoint import PAIR_MARK, Partial
+from backend.emolora.encoded import EncodedPair, encoding_steps, window_boxes
 from backend.emolora.finish import finish
 from backend.emolora.optimiser import make_optimiser, take_step
+from backend.emolora.pair import Pair, pair_steps
 from backend.jobs import Progress, Result, TrainJob
 from backend.models.loading import Models
 from backend.progress import Meter, Stage
+from backend.results import Vouch, nobody
 from backend.styles import check_target
 
 __all__ = ["train"]
@@ -43,6 +46,7 @@ class _Run:
     meter: Meter
     steps_one: int
     steps_two: int
+    made: Pair | None = None
     losses: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, losses: dict[str, float]) -> str:
@@ -53,11 +57,16 @@ class _Run:
         return ", ".join(f"{name} {value:.4f}" for name, value in recent.items())
 
 
-def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
+def train(
+    job: TrainJob, models: Models, vouch: Vouch = nobody, made: Pair | None = None
+) -> Generator[Progress, None, Result]:
     """Learn a style; yields after every step, so that closing the generator cancels it.
 
     A cancelled or interrupted training leaves `<out>.partial/`, from which the same job goes on
     and ends with the same weights as if it had run through.
+
+    Args:
+        made: the pair, if that is made already.
 
     Raises:
         InputError: the photo, the design, the mask or the blocks cannot be used.
@@ -73,22 +82,22 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
     chosen = block_choice.named(job.blocks, models)
     partial = Partial(out, job, models)
     analysis = 0 if chosen and not job.soft else block_choice.passes(models.profile.blocks)
-    made = complementary.passes(models) if steps_two else 0
+    complements = complementary.passes(models) if steps_two else 0
     plan = [
         # As the starter runs on two cores; the meter scales all of it to what it sees.
         Stage(PAIR, 1, 12.0),
         Stage(BLOCKS, analysis, 0.4),
         Stage(ONE, steps_one, 0.4),
-        Stage(COMPLEMENT, made, 0.5),
+        Stage(COMPLEMENT, complements, 0.5),
         Stage(TWO, steps_two, 1.2),
         Stage(FINISH, 1, 12.0),
     ]
-    run = _Run(job, models, partial, Meter(plan), steps_one, steps_two)
+    run = _Run(job, models, partial, Meter(plan), steps_one, steps_two, made)
     adapter: Adapter | None = None
     try:
         both = yield from run.meter.within(PAIR, _pair(run))
         prompts = models.profile.prompts(job.subject)
-        encoded = yield from run.meter.within(PAIR, pair.encoding_steps(models, both, prompts))
+        encoded = yield from run.meter.within(PAIR, encoding_steps(models, both, prompts))
         yield run.meter.tick(PAIR)
         blocks, table = yield from _blocks(run, encoded, chosen)
         soft: dict[str, float] = {}
@@ -107,35 +116,38 @@ def train(job: TrainJob, models: Models) -> Generator[Progress, None, Result]:
         )
         style = replace(style, block_weights=soft)
         yield run.meter.tick(FINISH)
-        style.save(out)
+        outputs = {"style": str(out)}
+        if style.preview is not None:
+            outputs["preview"] = str(out / "preview.png")
+        seconds = run.meter.seconds
+        result = Result(outputs=outputs, measures=dict(style.measures), seconds=seconds)
+        style.save(out, lambda aside: vouch(result, aside))
         partial.remove()
+        return result
     finally:
         if adapter is not None:
             adapter.remove()
-    outputs = {"style": str(out)}
-    if style.preview is not None:
-        outputs["preview"] = str(out / "preview.png")
-    return Result(outputs=outputs, measures=dict(style.measures), seconds=run.meter.seconds)
 
 
-def _pair(run: _Run) -> Generator[None, None, pair.Pair]:
+def _pair(run: _Run) -> Generator[None, None, Pair]:
     """The pair, from the interrupted run if there is one."""
-    job, folder = run.job, run.partial.folder
-    if not run.partial.has("mask.png"):  # the file that is written last
-        made = yield from pair.pair_steps(
-            run.models,
-            job.reference,
-            design=job.design,
-            mask=job.mask,
-            subject=job.subject,
-            seed=job.seed,
-        )
-        made.save(folder)
-    return pair.Pair.load(folder)
+    job, made = run.job, run.made
+    if not run.partial.has(PAIR_MARK):
+        if made is None:
+            made = yield from pair_steps(
+                run.models,
+                job.reference,
+                design=job.design,
+                mask=job.mask,
+                subject=job.subject,
+                seed=job.seed,
+            )
+        made.save(run.partial.folder)
+    return Pair.load(run.partial.folder)
 
 
 def _blocks(
-    run: _Run, encoded: pair.EncodedPair, chosen: tuple[str, ...] | None
+    run: _Run, encoded: EncodedPair, chosen: tuple[str, ...] | None
 ) -> Generator[Progress, None, tuple[tuple[str, ...], NDArray[np.float64] | None]]:
     """The style blocks: as named, or by measuring the pair's window that shows most motif.
 
@@ -170,8 +182,8 @@ def _stages(
     run: _Run,
     adapter: Adapter,
     blocks: tuple[str, ...],
-    encoded: pair.EncodedPair,
-    both: pair.Pair,
+    encoded: EncodedPair,
+    both: Pair,
 ) -> Generator[Progress, None, None]:
     """Both stages with the complementary data between them, going on from a checkpoint."""
     models, job, settings = run.models, run.job, run.models.profile.training
@@ -199,7 +211,7 @@ def _stages(
         return
     complements = complementary.load(run.partial.folder)
     if complements is None:
-        box = pair.window_boxes(both.mask, models.profile.window, 1)[0]
+        box = window_boxes(both.mask, models.profile.window, 1)[0]
         shown = both.design[box[1] : box[3], box[0] : box[2]]
         for complements in complementary.make(models, adapter, blocks, encoded, shown, job.seed):
             if complements is None:

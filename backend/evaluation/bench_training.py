@@ -20,8 +20,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from backend.emolora import stage_one, stage_two
 from backend.emolora.adapter import Adapter
+from backend.emolora.encoded import EncodedPair
 from backend.emolora.motifs import draw_motif
-from backend.emolora.pair import EncodedPair, Pair
+from backend.emolora.pair import Pair
 from backend.emolora.sampling import to_tensor
 from backend.evaluation.plain_training import PlainTraining, Shown
 from backend.jobs import Progress

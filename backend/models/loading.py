@@ -16,6 +16,7 @@ import transformers
 
 from backend.errors import ProfileError
 from backend.models import profiles
+from backend.models.designer import Designer
 from backend.models.profiles import Profile
 from backend.models.residence import Residence
 from backend.models.sources import CONTROLNETS, Source, is_path
@@ -28,6 +29,7 @@ __all__ = [
     "is_available",
     "load",
     "precision",
+    "tile",
 ]
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -76,7 +78,11 @@ class Hint(torch.nn.Module):
 
 @dataclass(slots=True)
 class Models:
-    """A loaded base model, in evaluation mode, without gradients."""
+    """A loaded base model, in evaluation mode, without gradients.
+
+    Attributes:
+        designer: where the networks are that draw designs in its stead; they are not loaded.
+    """
 
     profile: Profile
     unet: Any
@@ -93,6 +99,7 @@ class Models:
     base: str
     residence: Residence
     known_fingerprint: str = ""
+    designer: Designer | None = None
 
     @property
     def factor(self) -> int:
@@ -249,7 +256,7 @@ def load(
             # Spares convolutions a reordering of all that they are given.
             torch.nn.utils.convert_conv2d_weight_memory_format(part, torch.channels_last)
     if profile.vae_tiling:
-        _tile(parts["vae"], profile.window // 2)
+        tile(parts["vae"], profile.window // 2)
     return Models(
         profile=profile,
         device=where,
@@ -261,7 +268,7 @@ def load(
     )
 
 
-def _tile(vae: Any, side: int) -> None:
+def tile(vae: Any, side: int) -> None:
     """Let the autoencoder work in overlapping tiles of `side` pixels, row by row."""
     vae.enable_slicing()
     vae.enable_tiling()

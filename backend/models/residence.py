@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
 from backend.models.memory import MARGIN_GIB, Place
 
-__all__ = ["Residence", "place_of"]
+__all__ = ["Residence", "give_back", "place_of"]
 
 GIB = 2**30
 _PHASES = (
@@ -25,12 +26,18 @@ class Residence:
         networks: by their names in `Models`.
         offload: "none": all stay; "phase": words, pictures and denoising take turns, and a
             ControlNet comes when it is first asked; "network": one network at a time.
+        phases: names of networks that are there together.
     """
 
     def __init__(
-        self, networks: Mapping[str, torch.nn.Module], device: torch.device, offload: str
+        self,
+        networks: Mapping[str, torch.nn.Module],
+        device: torch.device,
+        offload: str,
+        phases: Sequence[Sequence[str]] = _PHASES,
     ) -> None:
         self._networks, self._device, self._offload = dict(networks), device, offload
+        self._phases = phases
         self.present: set[str] = set()
         if offload == "none":
             for name in self._networks:
@@ -47,12 +54,26 @@ class Residence:
             return
         mates = {name}
         if self._offload == "phase":
-            mates = next(set(phase) for phase in _PHASES if name in phase)
-        for other in sorted(self.present - mates):
-            self._networks[other].to("cpu")
-            self.present.discard(other)
-        _give_back(self._device)
+            mates = next(set(phase) for phase in self._phases if name in phase)
+        self._park(self.present - mates)
         self._fetch(name)
+
+    @contextmanager
+    def vacated(self) -> Iterator[None]:
+        """The device without any of these networks, for others' sake; then all as before."""
+        before = sorted(self.present)
+        self._park(before)
+        try:
+            yield
+        finally:
+            for name in before:
+                self._fetch(name)
+
+    def _park(self, names: Iterable[str]) -> None:
+        for name in sorted(names):
+            self._networks[name].to("cpu")
+            self.present.discard(name)
+        give_back(self._device)
 
     def _fetch(self, name: str) -> None:
         self._networks[name].to(self._device)
@@ -74,7 +95,8 @@ def place_of(device: torch.device) -> Place:
     return Place("cpu", available_bytes() / GIB)
 
 
-def _give_back(device: torch.device) -> None:
+def give_back(device: torch.device) -> None:
+    """Return memory that torch holds for reuse on a device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

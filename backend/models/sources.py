@@ -23,7 +23,12 @@ from diffusers.loaders.single_file_utils import (
 )
 from diffusers.schedulers import EulerDiscreteScheduler
 from diffusers.utils import logging
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedModel,
+)
 
 from backend.errors import ProfileError
 from backend.models.profiles import Profile
@@ -132,14 +137,14 @@ class Source:
         else:
             parts = {"unet": self.unet(dtype)}
             for name, kind in _ENCODERS.items():
-                parts[name] = self._component(kind, name, dtype)
+                parts[name] = self.component(kind, name, dtype)
             parts["vae"] = self._vae(dtype)
         layout = replace(self, base=self.layout)
         for name, kind in _PLAIN.items():
-            parts[name] = layout._component(kind, name, None)
+            parts[name] = layout.component(kind, name, None)
         for name in CONTROLNETS:
             place, sub = self._controlnet(name)
-            parts[name] = replace(self, base=place)._component(ControlNetModel, sub, dtype)
+            parts[name] = replace(self, base=place).component(ControlNetModel, sub, dtype)
         return parts
 
     def unet(self, dtype: torch.dtype) -> Any:
@@ -150,15 +155,15 @@ class Source:
         """
         if self.is_checkpoint:
             return self._checkpoint(dtype, only="unet")["unet"]
-        return self._component(UNet2DConditionModel, "unet", dtype)
+        return self.component(UNet2DConditionModel, "unet", dtype)
 
     def _vae(self, dtype: torch.dtype) -> Any:
         hub = self.profile.hub
         own = hub.vae if hub and not is_path(self.base) else ""
         place = replace(self, base=own) if own else self
         sub = "" if own else "vae"
-        vae = place._component(AutoencoderKL, sub, dtype)
-        return _safe_in_half(vae, lambda: place._component(AutoencoderKL, sub, torch.float32))
+        vae = place.component(AutoencoderKL, sub, dtype)
+        return _safe_in_half(vae, lambda: place.component(AutoencoderKL, sub, torch.float32))
 
     def _controlnet(self, name: str) -> tuple[str, str]:
         """Folder or hub id, and subfolder: in the base, beside the checkpoint, or of the hub."""
@@ -209,12 +214,22 @@ class Source:
     def _local(self) -> bool:
         return self.offline or (is_path(self.base) and is_path(self.layout))
 
-    def _component(self, kind: Any, sub: str, dtype: torch.dtype | None) -> Any:
+    def component(self, kind: Any, sub: str, dtype: torch.dtype | None) -> Any:
+        """One part, on the CPU.
+
+        Args:
+            kind: its class.
+            sub: its subfolder; empty: none.
+            dtype: of its weights; None: it has none.
+
+        Raises:
+            ProfileError: as `read`.
+        """
         options: dict[str, Any] = {"subfolder": sub} if sub else {}
         weights = dtype is not None
         if weights:
             options |= {"torch_dtype": dtype, "use_safetensors": True}
-            if kind in _ENCODERS.values():
+            if issubclass(kind, PreTrainedModel):
                 options["dtype"] = options.pop("torch_dtype")
         what = f"{self.base}/{sub}" if sub else self.base
         if is_path(self.base):

@@ -18,7 +18,7 @@ from backend.emolora.adapter import (
     style_targets,
     with_style,
 )
-from backend.emolora.pair import EncodedPair
+from backend.emolora.encoded import EncodedPair
 from backend.errors import InputError
 from backend.models.loading import Models
 from backend.models.prediction import Controls, predict

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from backend.emolora import complementary, motifs, pair
 from backend.emolora.adapter import Adapter
+from backend.emolora.encoded import encode, window_boxes
 from backend.emolora.registration import coverage_of, register
 from backend.errors import InputError
 from backend.imaging.edges import thread_width
@@ -136,16 +137,16 @@ def test_a_pair_comes_back_from_disk_as_it_was(
 def test_windows_show_the_most_motif_first() -> None:
     mask = np.zeros((128, 192), dtype=np.float32)
     mask[64:, 128:] = 1.0
-    boxes = pair.window_boxes(mask, 64, 5)
+    boxes = window_boxes(mask, 64, 5)
     assert boxes[0] == (128, 64, 192, 128)
     assert len(set(boxes)) == 5
     assert all(x1 - x0 == 64 and x1 <= 192 and y1 <= 128 for x0, _, x1, y1 in boxes)
-    assert pair.window_boxes(mask[:64, :64], 64, 5) == [(0, 0, 64, 64)]
+    assert window_boxes(mask[:64, :64], 64, 5) == [(0, 0, 64, 64)]
 
 
 def test_encoding_weighs_cloth_less(tiny_models: Models, photo: Path) -> None:
     made = _made(tiny_models, str(photo))
-    encoded = pair.encode(tiny_models, made, ["a motif", "a motif in [emb] style"])
+    encoded = encode(tiny_models, made, ["a motif", "a motif in [emb] style"])
     assert encoded.design.shape == encoded.embroidery.shape == (len(encoded), 4, 8, 8)
     cloth = tiny_models.profile.training.cloth_weight
     assert float(encoded.weight.min()) >= cloth - 1e-6
@@ -185,7 +186,7 @@ def test_complementary_pairs(
     )
     tiny_models.profile = replace(tiny_models.profile, complementary=settings)
     made = _made(tiny_models, str(photo))
-    encoded = pair.encode(tiny_models, made, ["a motif", "a motif in [emb] style"])
+    encoded = encode(tiny_models, made, ["a motif", "a motif in [emb] style"])
     blocks = ATTENTION_BLOCKS[2:4]
     adapter = Adapter(tiny_models, blocks, rank=2, seed=0)
     values = list(

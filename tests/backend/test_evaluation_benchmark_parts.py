@@ -13,7 +13,8 @@ import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
 from backend.emolora.adapter import Adapter, attention_blocks
-from backend.emolora.pair import encode, pair_steps
+from backend.emolora.encoded import encode
+from backend.emolora.pair import pair_steps
 from backend.emolora.stage_one import accumulate, draw
 from backend.evaluation.benchmark.making import profile_of
 from backend.evaluation.benchmark.methods import METHODS, Method

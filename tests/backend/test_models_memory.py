@@ -20,8 +20,8 @@ from backend.checks import clear_failures
 from backend.emolora import stage_one, stage_two
 from backend.emolora.adapter import Adapter, with_style
 from backend.emolora.checkpoint import Partial
+from backend.emolora.encoded import EncodedPair
 from backend.emolora.optimiser import make_optimiser, take_step
-from backend.emolora.pair import EncodedPair
 from backend.errors import ResourceError
 from backend.jobs import GenerateJob, RestyleJob, TrainJob
 from backend.models import loading, memory, profiles

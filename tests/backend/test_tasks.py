@@ -18,6 +18,8 @@ from backend import jobs, tasks
 from backend.batch.manifest import read_manifest
 from backend.emolora import complementary, pair
 from backend.emolora.analysis import analyse
+from backend.emolora.designs import design_passes
+from backend.emolora.encoded import encode
 from backend.emolora.sampling import controls_of
 from backend.emolora.training import train
 from backend.engine import Engine
@@ -112,7 +114,7 @@ def test_the_pair_of_lines_is_the_references_canny_map(
     assert lines[distance < 2.0].sum() > 80
     assert not lines[distance > 4.0].any()
     # The ControlNet sees these very lines, alone, in training as in complementary pairs.
-    encoded = pair.encode(models, made, models.profile.prompts())
+    encoded = encode(models, made, models.profile.prompts())
     assert encoded.controls is not None
     assert encoded.controls.tile_scale == 0.0
     assert np.array_equal(encoded.controls.canny[0, 0].numpy(), made.design[..., 0])
@@ -124,7 +126,7 @@ def test_the_pair_of_lines_is_the_references_canny_map(
 def test_models_draw_no_lines_but_paint_no_photo_alone(tiny_models: Models, coloured: Path) -> None:
     settings = replace(tiny_models.profile.pair, maker="models")
     tiny_models.profile = replace(tiny_models.profile, pair=settings)
-    assert pair.design_passes(_of_task(tiny_models, "sketch")) == 1
+    assert design_passes(_of_task(tiny_models, "sketch")) == 1
     painting = _of_task(tiny_models, "painting")
     assert "photo" in painting.profile.pair.prompt
     assert "painting" in painting.profile.pair.negative
