@@ -1,4 +1,4 @@
-"""Lays a given design over the photo of its embroidery: scale, crop and small shift."""
+"""Lays a given design over the photo of its embroidery: crop, scale, rotation, perspective."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ __all__ = ["coverage_of", "register"]
 _WORK_SIDE = 256
 # Colour difference from the border below which a pixel counts as the artwork's ground.
 _GROUND = 6.0
+# Degrees that a photo may be turned by; refining takes care of what is between.
+_TURNS = (-18.0, -9.0, 9.0, 18.0)
+# Motions that refine, from plain to bold, and how far they may carry a corner, share of the side.
+_MOTIONS = ((cv2.MOTION_AFFINE, 0.25), (cv2.MOTION_HOMOGRAPHY, 0.15))
+
+Matrix = NDArray[np.float32]
+"""(3, 3), photo pixels to design pixels."""
 
 
 def coverage_of(rgba: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -42,29 +49,50 @@ def coverage_of(rgba: NDArray[np.floating]) -> NDArray[np.float32]:
     return (~outside).astype(np.float32)
 
 
-def _matrix(
-    source: tuple[int, int, int, int], target: tuple[int, int, int, int]
-) -> NDArray[np.float32]:
-    """Affine map (2, 3) of photo pixels to design pixels that carries one box to another."""
+def _matrix(source: tuple[int, int, int, int], target: tuple[int, int, int, int]) -> Matrix:
+    """The map that carries one box to another."""
     sx = (source[2] - source[0]) / (target[2] - target[0])
     sy = (source[3] - source[1]) / (target[3] - target[1])
     return np.array(
-        [[sx, 0.0, source[0] - sx * target[0]], [0.0, sy, source[1] - sy * target[1]]],
+        [
+            [sx, 0.0, source[0] - sx * target[0]],
+            [0.0, sy, source[1] - sy * target[1]],
+            [0.0, 0.0, 1.0],
+        ],
         dtype=np.float32,
     )
 
 
+def _turned(coverage: NDArray[np.floating], art: NDArray[np.floating], degrees: float) -> Matrix:
+    """The map that carries middle and area of one mask to those of another, and turns."""
+    (x0, y0, size), (x1, y1, wanted) = _middle(coverage), _middle(art)
+    scale, angle = np.sqrt(size / wanted), np.deg2rad(degrees)
+    a, b = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array(
+        [[a, -b, x0 - a * x1 + b * y1], [b, a, y0 - b * x1 - a * y1], [0.0, 0.0, 1.0]],
+        dtype=np.float32,
+    )
+
+
+def _middle(mask: NDArray[np.floating]) -> tuple[float, float, float]:
+    """x and y of a mask's middle, and its area."""
+    total = float(mask.sum())
+    x = float((mask.sum(axis=0) * np.arange(mask.shape[1])).sum()) / total
+    y = float((mask.sum(axis=1) * np.arange(mask.shape[0])).sum()) / total
+    return x, y, total
+
+
 def _warp(
-    image: NDArray[np.floating], matrix: NDArray[np.float32], size: tuple[int, int]
+    image: NDArray[np.floating], matrix: Matrix, size: tuple[int, int]
 ) -> NDArray[np.float32]:
     """`image` seen through `matrix`, (height, width) = `size`; beyond its edge it is 0."""
     # Area-average first where the photo is the smaller one, or fine lines alias.
-    shrink = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    shrink = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
     pixels = np.ascontiguousarray(image, dtype=np.float32)
     if shrink > 1.0:
         pixels = cv2.GaussianBlur(pixels, (0, 0), 0.45 * shrink)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped: NDArray[np.float32] = cv2.warpAffine(pixels, matrix, size[::-1], flags=flags)
+    warped: NDArray[np.float32] = cv2.warpPerspective(pixels, matrix, size[::-1], flags=flags)
     return warped
 
 
@@ -86,8 +114,8 @@ def register(
     """The design as it lies in the photo.
 
     Tries the design's frame on the photo's frame and its artwork on the motif's box, keeps what
-    agrees better in colour and place, and refines that by a small affine motion (enhanced
-    correlation coefficient: Evangelidis, Psarakis, 2008).
+    agrees better in colour and place, also turned, and refines that by a small affine motion and
+    then a perspective one (enhanced correlation coefficient: Evangelidis, Psarakis, 2008).
 
     Args:
         design: (H, W, 4) in [0, 1].
@@ -105,50 +133,52 @@ def register(
     art = cv2.resize(np.asarray(mask, np.float32), size[::-1], interpolation=cv2.INTER_AREA)
     seen = _features(small, art)
     frame = (0, 0, design.shape[1], design.shape[0])
-    boxes = [(frame, (0, 0, size[1], size[0]))]
+    starts = [_matrix(frame, (0, 0, size[1], size[0]))]
     motif, artwork = bounding_box(art > 0.5), bounding_box(coverage > 0.5)
     if motif[2] - motif[0] > 4 and artwork[2] - artwork[0] > 4 and motif[3] - motif[1] > 4:
-        boxes.append((artwork, motif))
+        starts.append(_matrix(artwork, motif))
+        starts += [_turned(coverage, art, degrees) for degrees in _TURNS]
     layers = np.dstack([design[..., :3] * coverage[..., None], coverage]).astype(np.float32)
 
-    def agreement(matrix: NDArray[np.float32]) -> float:
+    def agreement(matrix: Matrix) -> float:
         laid = _warp(layers, matrix, size)
         flat = laid[..., :3] / np.maximum(laid[..., 3:], 1e-3)
         there = _features(flat, laid[..., 3])
         colour = np.mean([_agreement(seen[..., c], there[..., c]) for c in range(3)])
         return float(colour) + _agreement(art, laid[..., 3])
 
-    best = max((_matrix(*pair) for pair in boxes), key=agreement)
-    best = _refined(best, layers, seen, size, agreement)
+    best = max(starts, key=agreement)
+    for motion, limit in _MOTIONS:
+        best = _refined(best, layers, seen, motion, limit, agreement)
     to_full = np.diag([size[1] / width, size[0] / height, 1.0])
-    matrix = (np.vstack([best, [0, 0, 1]]) @ to_full)[:2].astype(np.float32)
+    matrix = (best @ to_full).astype(np.float32)
     laid = _warp(layers, matrix, (height, width))
     laid[..., :3] = np.clip(laid[..., :3] / np.maximum(laid[..., 3:], 1e-3), 0.0, 1.0)
     return laid
 
 
 def _refined(
-    matrix: NDArray[np.float32],
+    matrix: Matrix,
     layers: NDArray[np.float32],
     seen: NDArray[np.float32],
-    size: tuple[int, int],
-    agreement: Callable[[NDArray[np.float32]], float],
-) -> NDArray[np.float32]:
+    motion: int,
+    limit: float,
+    agreement: Callable[[Matrix], float],
+) -> Matrix:
     """`matrix` after ECC, if that ends near the start and agrees better."""
-    laid = _warp(layers, matrix, size)
-    template = seen[..., 0]
+    height, width = seen.shape[:2]
+    laid = _warp(layers, matrix, (height, width))
     moving = _features(laid[..., :3] / np.maximum(laid[..., 3:], 1e-3), laid[..., 3])[..., 0]
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
-    start = np.eye(2, 3, dtype=np.float32)
+    start = np.eye(3 if motion == cv2.MOTION_HOMOGRAPHY else 2, 3, dtype=np.float32)
     try:
-        _, motion = cv2.findTransformECC(
-            template, moving, start, cv2.MOTION_AFFINE, criteria, None, 5
-        )
+        _, found = cv2.findTransformECC(seen[..., 0], moving, start, motion, criteria, None, 5)
     except cv2.error:  # no texture to hold on to, or it does not converge
         return matrix
-    turn, shift = np.abs(motion[:, :2] - np.eye(2)).max(), np.abs(motion[:, 2]).max()
-    if turn > 0.15 or shift > 0.1 * max(size):
+    step = np.vstack([found, np.eye(3, dtype=np.float32)[len(found) :]])
+    corners = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], dtype=np.float32)
+    carried = np.abs(cv2.perspectiveTransform(corners, step) - corners).max()
+    if not carried <= limit * max(height, width):
         return matrix
-    moved = (np.vstack([matrix, [0, 0, 1]]) @ np.vstack([motion, [0, 0, 1]]))[:2]
-    moved = moved.astype(np.float32)
+    moved = (matrix @ step).astype(np.float32)
     return moved if agreement(moved) > agreement(matrix) else matrix

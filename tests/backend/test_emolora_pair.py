@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -63,6 +64,38 @@ def test_a_design_of_the_photos_frame_stays_in_its_frame() -> None:
     there[40:121, 60:181] = True
     assert np.mean((laid[..., 3] > 0.5) == there) > 0.98
     assert np.mean(np.abs(laid[..., :3] - photo).max(axis=2)[there] < 0.1) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("turn", "narrower", "cut"), [(6, 0.0, 0.0), (-12, 0.1, 0.0), (3, 0.12, 0.0), (4, 0.05, 0.25)]
+)
+def test_a_design_follows_a_photo_taken_at_an_angle_or_too_close(
+    turn: float, narrower: float, cut: float
+) -> None:
+    image = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((20, 40, 130, 165), fill=(200, 40, 40, 255))
+    draw.polygon([(120, 60), (180, 25), (175, 100)], fill=(40, 70, 190, 255))
+    draw.rectangle((60, 135, 155, 175), fill=(40, 150, 70, 255))
+    design = np.asarray(image, dtype=np.float32) / np.float32(255.0)
+    far, near = 100.0 * (1.0 - narrower), 100.0  # half the upper side, and the lower one
+    corners = np.array([[-far, -far], [far, -far], [near, near], [-near, near]])
+    angle = np.deg2rad(turn)
+    axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    seen = (corners @ axes + (180.0, 140.0)).astype(np.float32)
+    whole = np.array([[0, 0], [200, 0], [200, 200], [0, 200]], dtype=np.float32)
+    through = cv2.getPerspectiveTransform(whole, seen)
+    true = cv2.warpPerspective(design, through, (360, 280))[:, int(110 + cut * 140) :]
+    art = (true[..., 3] > 0.5).astype(np.float32)
+    x = np.arange(true.shape[1])[None, :, None]
+    thread = np.where(art[..., None] > 0, 0.9 + 0.1 * np.sin(x), 1.0)
+    cloth = np.float32(0.8) * (1.0 - true[..., 3:])
+    photo = ((true[..., :3] * true[..., 3:] + cloth) * thread).astype(np.float32)
+    laid = register(design, photo, art)
+    there = art > 0
+    both = (laid[..., 3] > 0.5) & there
+    assert both.sum() > 0.96 * ((laid[..., 3] > 0.5) | there).sum()
+    assert np.mean(np.abs(laid[..., :3] - true[..., :3]).max(axis=2)[there] < 0.1) > 0.96
 
 
 def test_coverage_is_alpha_or_what_the_even_ground_leaves() -> None:
