@@ -20,6 +20,7 @@ from typing import Any
 import backend
 from backend.errors import StitchworkError
 from backend.models import memory, profiles
+from backend.models.designer import find
 from backend.models.profiles import Profile
 
 __all__ = ["Device", "Findings", "Need", "ProfileFinding", "examine", "memory_needs"]
@@ -40,7 +41,10 @@ PACKAGES = (
     "uvicorn",
 )
 # What is made use of where it is there, and for what.
-OPTIONAL = {"bitsandbytes": "8-bit optimiser of --memory 8"}
+OPTIONAL = {
+    "bitsandbytes": "8-bit optimiser of --memory 8",
+    "onnxruntime": "tags for a design that Stable Diffusion 3 draws",
+}
 # A profile that needs more in its smallest mode would train for days on a CPU.
 _GPU_ONLY = 4.0
 
@@ -273,7 +277,8 @@ def _usability(profile: Profile, device: Device, missing: list[str]) -> str:
                 f"its weights are not in {profile.folder}.", "Install Stitchwork again."
             )
         return f"its weights are here.{how}"
-    return f"{_hub_state(profile)}{how}"
+    _, designer = find(profile)
+    return f"{_hub_state(profile)}{how}{f' Note: {designer}.' if designer else ''}"
 
 
 def _hub_state(profile: Profile) -> str:

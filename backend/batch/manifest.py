@@ -189,7 +189,7 @@ def _row(label: str, cells: Mapping[str, Any], folder: Path, wrong: list[str]) -
         wrong.append(f"{', '.join(own)}: only a reference is trained, a style is trained already.")
     if wrong:
         return None
-    for name in ("base", "base_config"):
+    for name in ("base", "base_config", "designer"):
         place = cells.get(name)
         if isinstance(place, str) and os.path.exists(_absolute(place, folder)):
             cells[name] = _absolute(place, folder)

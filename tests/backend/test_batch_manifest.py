@@ -20,10 +20,10 @@ def folder(tmp_path: Path) -> Path:
 def test_rows_become_jobs(folder: Path) -> None:
     manifest = table(
         folder,
-        "Input;style;reference;strength;Kind;seed;train seed;steps_one;base",
-        "bird.png;satin;;0,5;relief;7;;;",
+        "Input;style;reference;strength;Kind;seed;train seed;steps_one;base;designer",
+        "bird.png;satin;;0,5;relief;7;;;;",
         "",
-        "fish.png;;photo.png;;;;3;20;satin",
+        "fish.png;;photo.png;;;;3;20;satin;satin",
     )
     first, second = read_manifest(manifest)
     assert (first.label, second.label) == ("row 2", "row 4")
@@ -39,6 +39,7 @@ def test_rows_become_jobs(folder: Path) -> None:
         "seed": 3,
         "steps_one": 20,
         "base": str(folder / "satin"),
+        "designer": str(folder / "satin"),
     }
     assert second.restyle["base"] == str(folder / "satin")
 

@@ -80,6 +80,7 @@ def test_sdxl_wants_a_gpu_memory_and_its_weights(
     for gib, mode in ((80.0, "full"), (23.5, "24"), (11.5, "12"), (7.6, "8")):
         found = sdxl(dataclasses.replace(GPU, memory_gib=gib))
         assert f"--memory {mode}." in found.reason
+        assert "the base model itself draws the design" in found.reason
     assert {need.mode for need in found.needs} == {"full", "24", "12", "8", ""}
 
 
