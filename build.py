@@ -5,6 +5,7 @@
     python build.py demo [--out DIR]          the main job on the sample garment and photo
     python build.py test [pytest arguments]   ruff, mypy and all tests
     python build.py package                   the extension and a static repository of it
+    python build.py lock                      renew the hashes in the lock files
     python build.py bench [bench arguments]   timings of training and restyling
     python build.py stress [--fuzz MINUTES] [--connections N] [--moments N] [--blenders N]
                            [--jobs N] [--soak MINUTES]
@@ -29,10 +30,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENTS = ROOT / ".venvs"
@@ -92,12 +92,20 @@ def torch_rule() -> ModuleType:
     return module
 
 
-def fetch_torch(pip: list[str], name: str, arguments: Sequence[str]) -> None:
-    """Install the build of torch that this machine needs, before the lock file asks for any."""
+def fetch_torch(pip: list[str], folder: Path, torch: Any) -> Any:
+    """Install the build of torch that this machine needs, before the lock file asks for any.
+
+    Returns:
+        the build that there is now, or that is to come with the lock file.
+    """
+    lock = folder / "torch.lock"
+    lock.write_text(torch.requirement)
     # Another index: a firewall that hides it should be noticed soon.
-    own = [*pip, "--retries", "2", "--timeout", "20", *arguments]
-    if subprocess.run(own, capture_output=True).returncode:
-        say(f"torch for {name} alone cannot be fetched here: taking what the package index has")
+    own = [*pip, "--retries", "2", "--timeout", "20", *torch.arguments, "-r", str(lock)]
+    if subprocess.run(own, capture_output=True).returncode == 0:
+        return torch
+    say(f"torch for {torch.name} alone cannot be fetched here: taking what the package index has")
+    return torch.otherwise
 
 
 def environment(name: str, locks: list[str]) -> Path:
@@ -124,9 +132,10 @@ def environment(name: str, locks: list[str]) -> Path:
             "Python could not make a virtual environment: install its venv module, then run again."
         )
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if torch.arguments:
-        fetch_torch(install, torch.name, torch.arguments)
-    for lock in locks:
+    install += ["--require-hashes"]
+    if torch.requirement:
+        torch = fetch_torch(install, folder, torch)
+    for lock in [*locks, *(["cuda.lock"] if torch.libraries else [])]:
         install += ["-r", str(ROOT / lock)]
     pip = subprocess.run(install, capture_output=True, text=True)
     if pip.returncode:
@@ -135,6 +144,8 @@ def environment(name: str, locks: list[str]) -> Path:
             fail("the disk is full: make room, then run again.")
         if "Connection" in pip.stderr or "Temporary failure" in pip.stderr:
             fail("the package index cannot be reached: check the network, then run again.")
+        if "DO NOT MATCH THE HASHES" in pip.stderr:
+            fail("a package is not the file that its lock file names: is the index to be trusted?")
         fail(f"pip could not install {', '.join(locks)}; its words are above.")
     stamp.write_text(wanted)
     say(f"'{name}' is ready ({time.monotonic() - began:.0f} s)")
@@ -248,7 +259,8 @@ def package() -> None:
         backend, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
         "--wheel-dir", source / "dist", ROOT,
     )  # fmt: skip
-    shutil.copy(ROOT / "backend.lock", source / "dist")
+    for lock in ("backend.lock", "cuda.lock"):
+        shutil.copy(ROOT / lock, source / "dist")
     shutil.copy(ROOT / "LICENSE", source)
     tool = blender_extension_tool(blender)
     say("building and validating the extension")
@@ -269,6 +281,18 @@ def blender_extension_tool(blender: Path) -> list[str | Path]:
         return [program, "--command", "extension"]
     (script,) = (blender.parents[1]).glob("**/bl_pkg/cli/blender_ext.py")
     return [blender, script]
+
+
+def renew_locks() -> None:
+    """What the lock files pin, as hashes: after a version was changed or a line added there."""
+    import lockfiles
+
+    say("asking the package index for the files of every system; takes some minutes")
+    try:
+        told = lockfiles.renew(ROOT, torch_rule().INDEX)
+    except (lockfiles.LockError, OSError) as error:
+        fail(str(error))
+    print("\n".join(f"   {each}" for each in told))
 
 
 def bench(arguments: list[str]) -> None:
@@ -340,6 +364,7 @@ def main() -> None:
     demo_options.add_argument("--profile", default="starter", choices=("starter", "sdxl"))
     commands.add_parser("test", help="ruff, mypy and all tests; further arguments go to pytest")
     commands.add_parser("package", help="extension zip and static extension repository")
+    commands.add_parser("lock", help="renew the hashes in the lock files")
     commands.add_parser("bench", help="timings; further arguments go to the benchmark")
     commands.add_parser("stress", help="kill what runs at random moments, use it long; takes hours")
     options, rest = parser.parse_known_args()
@@ -354,6 +379,8 @@ def main() -> None:
             test(rest)
         case "package":
             package()
+        case "lock":
+            renew_locks()
         case "bench":
             bench(rest)
         case "stress":

@@ -2,8 +2,8 @@
 
 Reads the metadata of the installed packages that a lock file names, and fails on a licence that
 does not fit GPL-3.0-or-later (by the Free Software Foundation's list of compatible licences), and
-on one that it does not know. What a lock file does not name, such as the driver libraries that
-torch's builds for GPUs bring along, is not looked at.
+on one that it does not know. What it does not name is not looked at, such as the libraries of
+cuda.lock: NVIDIA's own, which only users of such a GPU fetch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
+
+from packaging.markers import Marker
 
 from backend.commands import EXIT_FAILED, EXIT_OK
 from backend.errors import InputError
@@ -80,7 +82,7 @@ class Finding:
 
 
 def locked(lock: Path) -> list[str]:
-    """Names of the packages in a lock file, as they stand there.
+    """Names of the packages that a lock file is for here, as they stand there.
 
     Raises:
         InputError: it cannot be read, or names no package.
@@ -89,8 +91,11 @@ def locked(lock: Path) -> list[str]:
         lines = lock.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{lock}: cannot be read.", "Give the path of a lock file.") from error
-    found = [re.match(r"\s*([A-Za-z0-9][\w.-]*)", line) for line in lines]
-    names = [each[1] for each in found if each]
+    found = [
+        re.match(r"\s*([A-Za-z0-9][\w.-]*)[^;]*(?:;(.*?)(?:\\|\s--hash|$))?", line)
+        for line in lines
+    ]
+    names = [each[1] for each in found if each and (not each[2] or Marker(each[2]).evaluate())]
     if not names:
         raise InputError(f"{lock}: this names no package.", "Give the path of a lock file.")
     return names

@@ -24,6 +24,7 @@ from .torch_build import TorchBuild, choose, has_nvidia
 __all__ = ["Installer", "bundled_files"]
 
 PACKAGES = re.compile(r"^[A-Za-z0-9._-]+==", re.MULTILINE)
+CUDA = "cuda.lock"  # beside the lock file
 # The oldest that the lock file's packages are made for; and venv needs ensurepip for its pip.
 PROBE = (
     "import sys, ensurepip, venv\n"
@@ -39,6 +40,9 @@ UNREACHABLE = (
     "ReadTimeoutError",
     "ProxyError",
 )
+# Words of pip, which checks every file: one has been exchanged, or is for a Python without a hash.
+OTHER_FILE = "DO NOT MATCH THE HASHES"
+WITHOUT_REMEDY = ("No space left", OTHER_FILE)  # another build of torch does not help
 MISFIT = ("No matching distribution", "requires a different Python", "not a supported wheel")
 
 
@@ -64,16 +68,14 @@ class _Step:
     Attributes:
         until: the whole's share when it has ended.
         packages: how many pip is asked for; 0: it is not pip.
-        room: bytes that going on without it takes; 0: the installation fails with it.
-        means: what that means, in words.
+        torch: what it fetches, of which there is another build; None: it must not fail.
     """
 
     says: str
     until: float
     command: list[str]
     packages: int = 0
-    room: int = 0
-    means: str = ""
+    torch: TorchBuild | None = None
 
 
 @dataclass(slots=True)
@@ -126,34 +128,51 @@ class Installer:
                 if folder.exists():
                     shutil.rmtree(folder)
             self.downloads.mkdir()
+            if torch.requirement:
+                self._torch_lock.write_text(torch.requirement, encoding="utf-8")
+            self._steps = self._plan(torch)
         except OSError as error:
             raise LinkError(
                 f"{error.filename or self.target} cannot be used ({error.strerror}).",
                 "Check the disk and its permissions, then press Install again.",
             ) from error
-        self._steps = self._plan(max(len(PACKAGES.findall(lock)), 1), torch)
         self._next()
 
-    def _plan(self, packages: int, torch: TorchBuild) -> list[_Step]:
-        python = str(environment_python(self.target))
-        pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-        pip += ["--progress-bar", "off"]
+    @property
+    def _torch_lock(self) -> Path:
+        return self.downloads / "torch.lock"
+
+    def _plan(self, torch: TorchBuild) -> list[_Step]:
+        python, pip = str(environment_python(self.target)), self._pip_install()
         plan = [
             _Step("Looking at Python", 0.01, [self.python, "-c", PROBE]),
             _Step("Making an environment", 0.04, [self.python, "-m", "venv", str(self.target)]),
         ]
-        if torch.arguments:
+        if torch.requirement:
             # Another index: a firewall that hides it should be noticed soon.
             own = [*pip, "--retries", "2", "--timeout", "20", *torch.arguments]
+            own += ["--require-hashes", "-r", str(self._torch_lock)]
             says = f"Asking for torch for {torch.name}"
-            plan.append(_Step(says, 0.4, own, 1, torch.otherwise, torch.means))
-        every = [*pip, "-r", str(self.lock)]
+            plan.append(_Step(says, 0.4, own, 1, torch))
         return [
             *plan,
-            _Step("Asking the package index", 0.96, every, packages=packages),
+            self._rest(torch),
             _Step("Adding the backend", 0.98, [*pip, "--no-deps", str(self.wheel)]),
             _Step("Trying the backend", 1.0, [python, "-m", "backend", "--version"]),
         ]
+
+    def _pip_install(self) -> list[str]:
+        pip = [str(environment_python(self.target)), "-m", "pip", "install", "--no-input"]
+        return [*pip, "--disable-pip-version-check", "--progress-bar", "off"]
+
+    def _rest(self, torch: TorchBuild) -> _Step:
+        """All packages of the lock file, but for a torch that is already there."""
+        locks = [self.lock, *([self.lock.with_name(CUDA)] if torch.libraries else [])]
+        packages = sum(len(PACKAGES.findall(each.read_text(encoding="utf-8"))) for each in locks)
+        command = [*self._pip_install(), "--require-hashes"]
+        for each in locks:
+            command += ["-r", str(each)]
+        return _Step("Asking the package index", 0.96, command, packages=max(packages, 1))
 
     def _require_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.target.parent).free
@@ -236,7 +255,7 @@ class Installer:
         self._reader.start()
 
     def _hear(self, line: str) -> None:
-        self._last = [*self._last[-19:], line]
+        self._last = [*self._last[-99:], line]
         if self._pip is not None:
             self._pip.hear(line)
 
@@ -257,16 +276,18 @@ class Installer:
         Raises:
             LinkError: it may not.
         """
-        if self._step is None or not self._step.room or "No space left" in "\n".join(self._last):
+        torch = self._step.torch if self._step is not None else None
+        usual = torch.otherwise if torch is not None else None
+        if torch is None or usual is None or _has(self._last, WITHOUT_REMEDY):
             self._clear()
             raise _failure(self._last)
         try:
-            self._require_room(self._step.room)
+            self._require_room(usual.needed)
         except LinkError:
             self._clear()
             raise
-        if self._step.means:
-            self.note = f"PyTorch's own index could not be reached: {self._step.means}."
+        self._steps[0] = self._rest(usual)
+        self.note = f"PyTorch's own index could not be reached: {torch.means}."
 
     def _clear(self) -> None:
         shutil.rmtree(self.downloads, ignore_errors=True)
@@ -280,6 +301,10 @@ class Installer:
 def _pass_on(stream: IO[bytes] | None, lines: queue.SimpleQueue[str]) -> None:
     for raw in stream or ():
         lines.put(raw.decode("utf-8", errors="replace").rstrip())
+
+
+def _has(last: Sequence[str], words: Sequence[str]) -> bool:
+    return any(word in line for line in last for word in words)
 
 
 def _failure(last: Sequence[str]) -> LinkError:
@@ -298,12 +323,19 @@ def _failure(last: Sequence[str]) -> LinkError:
         )
     if "No space left" in text:
         return LinkError("The disk is full.", "Make room, then press Install again.")
-    if any(word in text for word in UNREACHABLE):
+    if OTHER_FILE in text:
+        got = re.search(r"^\s+(\S+) from ", text, re.MULTILINE)
+        return LinkError(
+            f"{got[1] if got else 'A package'} is not a file that Stitchwork was made with.",
+            "Choose Python 3.11, 3.12 or 3.13 under Python for Install. If that is so already, the "
+            "package index gives out something else: try another network.",
+        )
+    if _has(last, UNREACHABLE):
         return LinkError(
             "The package index cannot be reached.",
             "Check the network connection, then press Install again.",
         )
-    if any(word in text for word in MISFIT):
+    if _has(last, MISFIT):
         wanted = re.search(r"No matching distribution found for (\S+)", text)
         return LinkError(
             "Not all packages exist for this Python on this system"

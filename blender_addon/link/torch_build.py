@@ -12,8 +12,7 @@ from pathlib import Path
 __all__ = ["TorchBuild", "choose", "has_nvidia"]
 
 INDEX = "https://download.pytorch.org/whl"
-PINNED = re.compile(r"^torch==\S+", re.MULTILINE)
-HASH = "--hash="
+PINNED = re.compile(r"^torch==(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
 # The environment, and the downloads beside it while pip unpacks them.
 SMALL, LARGE = 4 * 2**30, 9 * 2**30
 
@@ -24,17 +23,22 @@ class TorchBuild:
 
     Attributes:
         needed: bytes of disk that the whole installation takes with it.
-        arguments: of `pip install`, for torch alone, since its index need not have the other
-            packages; empty: it comes with them.
+        libraries: whether NVIDIA's libraries, which cuda.lock names, go with it.
+        requirement: line of the lock file for torch alone, with its hashes, to be fetched first by
+            `arguments` of `pip install`, since its index need not have the other packages; empty:
+            it comes with them.
+        arguments: see there.
         name: what it is for, in words.
-        otherwise: bytes that the installation takes if that index cannot be reached.
+        otherwise: the build that is taken if that index cannot be reached.
         means: what that means, in words; empty: nothing.
     """
 
     needed: int
+    libraries: bool = False
+    requirement: str = ""
     arguments: tuple[str, ...] = ()
     name: str = ""
-    otherwise: int = 0
+    otherwise: TorchBuild | None = None
     means: str = ""
 
 
@@ -50,7 +54,7 @@ def choose(lock: str, nvidia: bool, platform: str = sys.platform) -> TorchBuild:
     """The build to fetch.
 
     The package index's own torch is for NVIDIA on Linux, for the processor on Windows, and for
-    Apple's GPUs on macOS. A lock file with hashes names the very files, so nothing else is chosen.
+    Apple's GPUs on macOS. The lock file names the files of all builds by their hashes.
 
     Args:
         lock: text of the lock file, which pins torch.
@@ -58,18 +62,18 @@ def choose(lock: str, nvidia: bool, platform: str = sys.platform) -> TorchBuild:
     pinned = PINNED.search(lock)
     if pinned is None or platform == "darwin":
         return TorchBuild(SMALL)
-    if HASH in lock or (nvidia and platform != "win32"):
-        return TorchBuild(SMALL if platform == "win32" else LARGE)
+    usual = TorchBuild(SMALL) if platform == "win32" else TorchBuild(LARGE, libraries=True)
+    if nvidia == usual.libraries:
+        return usual  # what the package index has is what this machine needs
     if nvidia:
         name, folder, means = "NVIDIA GPUs", "cu130", "torch works on the processor, not on the GPU"
-    elif platform == "win32":
-        name, folder, means = "the processor", "cpu", ""
     else:
         name, folder, means = "the processor", "cpu", "torch came with libraries for NVIDIA GPUs"
     return TorchBuild(
         needed=LARGE if nvidia else SMALL,
-        arguments=("--no-deps", "--index-url", f"{INDEX}/{folder}", pinned[0]),
+        requirement=f"{pinned[0]}\n",
+        arguments=("--no-deps", "--index-url", f"{INDEX}/{folder}"),
         name=name,
-        otherwise=SMALL if platform == "win32" else LARGE,
+        otherwise=usual,
         means=means,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -42,6 +43,8 @@ echo '  Using cached numpy-2.0-cp311-cp311-linux_x86_64.whl (16.9 MB)'
 echo 'Installing collected packages: numpy'
 mkdir "$(dirname "$0")/../lib/site-packages/numpy-2.0.dist-info"
 """
+TORCH = "torch==2.6.0 \\\n    --hash=sha256:01 \\\n    --hash=sha256:02\n"
+OTHERS = 30 * "        Expected     or 01\n"
 REFUSED = "case \"$*\" in *index-url*) echo 'NewConnectionError'; exit 1 ;; esac\n"
 
 
@@ -51,7 +54,8 @@ def installer(folder: Path, pip: str = PIP, *, nvidia: bool = False, probe: str 
     python.chmod(0o755)
     wheel, lock = folder / "stitchwork_backend-9.9-py3-none-any.whl", folder / "backend.lock"
     wheel.touch()
-    lock.write_text("# pinned\ntorch==2.6.0\nnumpy==2.0\n")
+    lock.write_text(f"# pinned\n{TORCH}numpy==2.0 --hash=sha256:00\n")
+    (folder / "cuda.lock").write_text("nvidia-cublas==13.1 --hash=sha256:03\n")
     return Installer(folder / "backend", wheel, lock, python=str(python), nvidia=nvidia)
 
 
@@ -92,22 +96,37 @@ def commands(made: Installer) -> list[list[str]]:
     """The arguments of all pip runs that an installation would make."""
     made.begin()
     planned = [each.command for each in made._steps]
+    if torch := [each for each in planned if "--index-url" in each]:
+        assert Path(torch[0][-1]).read_text() == TORCH
     made.cancel()
     return [each[each.index("install") + 1 :] for each in planned if "pip" in each]
 
 
+def locks(arguments: list[str]) -> list[str]:
+    """The lock files that a pip run installs from."""
+    given = itertools.pairwise(arguments)
+    return [Path(value).name for option, value in given if option == "-r"]
+
+
 def test_without_an_nvidia_driver_the_small_torch_is_fetched_first(tmp_path: Path) -> None:
-    torch, lock, wheel = commands(installer(tmp_path))
+    torch, rest, wheel = commands(installer(tmp_path))
     index = "https://download.pytorch.org/whl/cpu"
     assert torch[torch.index("--index-url") + 1] == index
-    assert torch[-1] == "torch==2.6.0"
     assert "--no-deps" in torch
-    assert "--index-url" not in lock + wheel
-    assert "-r" in lock
+    assert "--index-url" not in rest + wheel
+    assert locks(rest) == ["backend.lock"]
 
 
 def test_an_nvidia_driver_gets_torch_with_its_libraries(tmp_path: Path) -> None:
-    assert not any("--index-url" in each for each in commands(installer(tmp_path, nvidia=True)))
+    every = commands(installer(tmp_path, nvidia=True))
+    assert not any("--index-url" in each for each in every)
+    assert locks(every[0]) == ["backend.lock", "cuda.lock"]
+
+
+def test_pip_checks_every_file_that_it_fetches(tmp_path: Path) -> None:
+    *fetching, wheel = commands(installer(tmp_path))
+    assert all("--require-hashes" in each for each in fetching)
+    assert "--no-deps" in wheel  # it lies in the extension
 
 
 @pytest.mark.parametrize(
@@ -115,14 +134,16 @@ def test_an_nvidia_driver_gets_torch_with_its_libraries(tmp_path: Path) -> None:
     [
         ("linux", False, "cpu"),
         ("linux", True, None),
-        ("win32", False, "cpu"),
+        ("win32", False, None),
         ("win32", True, "cu130"),
         ("darwin", False, None),
     ],
 )
 def test_each_system_gets_its_torch(platform: str, nvidia: bool, folder: str | None) -> None:
-    build = torch_build.choose("numpy==2.0\ntorch==2.6.0\n", nvidia, platform)
+    build = torch_build.choose(f"numpy==2.0\n{TORCH}", nvidia, platform)
     assert (build.arguments[2].rsplit("/", 1)[1] if build.arguments else None) == folder
+    assert build.requirement == (TORCH if folder else "")
+    assert build.libraries == (platform == "linux" and nvidia)
 
 
 def test_a_windows_driver_is_found_by_its_library(
@@ -139,10 +160,11 @@ def test_without_pytorchs_index_the_usual_torch_is_installed_and_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch_build, "LARGE", 1)
-    made = installer(tmp_path, REFUSED + PIP)
+    made = installer(tmp_path, REFUSED + f'echo "$*" >> {tmp_path}/asked' + PIP)
     run(made)
     assert made.done
     assert "index could not be reached" in made.note
+    assert "cuda.lock" in (tmp_path / "asked").read_text()
 
 
 def test_the_usual_torch_is_refused_where_it_has_no_room(
@@ -205,6 +227,13 @@ def test_pips_lines_and_files_are_told_in_words(tmp_path: Path) -> None:
             "blender.org",
         ),
         ("ERROR: [Errno 28] No space left on device", "disk is full", "room"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. Well.\n"
+            "    numpy==2.0 from http://localhost/numpy-2.0.whl (from -r backend.lock (line 3)):\n"
+            f"        Expected sha256 00\n{OTHERS}             Got        02",
+            r"numpy==2\.0 is not a file",
+            "another network",
+        ),
         ("ERROR: something new", "something new", "again"),
     ],
 )

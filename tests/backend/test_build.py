@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-PLAIN = "numpy==2.4.6\ntorch==2.13.0\n"
+NUMPY = "numpy==2.4.6 \\\n    --hash=sha256:00\n"
+TORCH = "torch==2.13.0 \\\n    --hash=sha256:01 \\\n    --hash=sha256:02\n"
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def pip_runs(
 ) -> list[list[str]]:
     """The arguments of every `pip install` that makes an environment from `lock`."""
     (build.ROOT / "backend.lock").write_text(lock)
-    (build.ROOT / "test.lock").write_text("pytest==9.2.0\n")
+    (build.ROOT / "test.lock").write_text("pytest==9.2.0 --hash=sha256:03\n")
     rule = build.torch_rule()
     monkeypatch.setattr(rule, "has_nvidia", lambda: nvidia)
     monkeypatch.setattr(build, "torch_rule", lambda: rule)
@@ -64,22 +66,30 @@ def pip_runs(
     return runs
 
 
+def locks(arguments: list[str]) -> list[str]:
+    """The lock files that a pip run installs from."""
+    given = itertools.pairwise(arguments)
+    return [Path(value).name for option, value in given if option == "-r"]
+
+
 def test_without_an_nvidia_driver_the_small_torch_comes_before_the_lock_file(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch, locked = pip_runs(build, monkeypatch, PLAIN)
+    torch, locked = pip_runs(build, monkeypatch, f"{TORCH}{NUMPY}")
     assert torch[torch.index("--index-url") + 1] == CPU_INDEX
-    assert torch[-1] == "torch==2.13.0"
     assert "--no-deps" in torch
+    assert Path(torch[-1]).read_text() == TORCH
     assert "--index-url" not in locked
-    assert locked.count("-r") == 2
+    assert locks(locked) == ["backend.lock", "test.lock"]
+    assert "--require-hashes" in torch
+    assert "--require-hashes" in locked
 
 
 def test_an_index_that_cannot_be_reached_is_said_in_one_line_and_done_without(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = pip_runs(build, monkeypatch, PLAIN, refused=True)
-    assert "-r" in runs[-1]
+    runs = pip_runs(build, monkeypatch, f"{NUMPY}{TORCH}", refused=True)
+    assert locks(runs[-1]) == ["backend.lock", "test.lock", "cuda.lock"]
     said = [each for each in capsys.readouterr().out.splitlines() if "torch" in each]
     assert said == [
         "== torch for the processor alone cannot be fetched here: taking what the package index has"
@@ -87,19 +97,23 @@ def test_an_index_that_cannot_be_reached_is_said_in_one_line_and_done_without(
 
 
 @pytest.mark.parametrize(
-    ("lock", "nvidia"),
+    ("lock", "nvidia", "files"),
     [
-        (PLAIN, True),
-        ("numpy==2.4.6\n", False),
-        ("torch==2.13.0 \\\n    --hash=sha256:00\n", False),
+        (f"{NUMPY}{TORCH}", True, ["backend.lock", "test.lock", "cuda.lock"]),
+        (NUMPY, False, ["backend.lock", "test.lock"]),
     ],
-    ids=["driver", "no torch", "hashes"],
+    ids=["driver", "no torch"],
 )
-def test_otherwise_the_lock_file_alone_is_installed(
-    build: ModuleType, monkeypatch: pytest.MonkeyPatch, lock: str, nvidia: bool
+def test_otherwise_all_comes_with_the_lock_files(
+    build: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    lock: str,
+    nvidia: bool,
+    files: list[str],
 ) -> None:
     (locked,) = pip_runs(build, monkeypatch, lock, nvidia=nvidia)
-    assert "-r" in locked
+    assert locks(locked) == files
+    assert "--require-hashes" in locked
 
 
 def test_too_little_room_is_said_before_anything_is_made(
@@ -110,5 +124,5 @@ def test_too_little_room_is_said_before_anything_is_made(
 
     monkeypatch.setattr(build.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(SystemExit, match=r"5\.0 GiB free, 9 are needed"):
-        pip_runs(build, monkeypatch, PLAIN, nvidia=True)
+        pip_runs(build, monkeypatch, TORCH, nvidia=True)
     assert not (build.ROOT / ".venvs").exists()

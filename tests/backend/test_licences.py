@@ -123,7 +123,9 @@ def test_one_that_does_not_fit_fails_the_command(
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "metadata", read)
     lock = tmp_path / "some.lock"
-    lock.write_text("# comment\nmodern==1\nclosed==1.0 \\\n    --hash=sha256:00\n-r other\n\n")
+    elsewhere = "elsewhere==1 ; sys_platform == 'amiga' \\\n    --hash=sha256:00\n"
+    closed = "closed==1.0 ; os_name != 'amiga' --hash=sha256:00\n"
+    lock.write_text(f"# comment\nmodern==1\n{elsewhere}{closed}-r other\n\n")
     assert licences.locked(lock) == ["modern", "closed"]
     assert licences.main([str(lock)]) == 1
     shown = capsys.readouterr()

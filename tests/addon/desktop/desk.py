@@ -53,7 +53,8 @@ def build_extension(blender: str, folder: Path) -> Path:
     # A backend that cannot be installed: what Install shows is told by a stand-in for Python.
     (source / "dist").mkdir()
     (source / "dist" / "stitchwork_backend-0-py3-none-any.whl").touch()
-    shutil.copy(ROOT / "backend.lock", source / "dist")
+    for lock in ("backend.lock", "cuda.lock"):
+        shutil.copy(ROOT / lock, source / "dist")
     tool = [blender, "--command", "extension"]
     run = {"env": environment(folder), "check": True, "capture_output": True}
     subprocess.run([*tool, "build", "--source-dir", source, "--output-dir", out], **run)  # type: ignore[call-overload]
