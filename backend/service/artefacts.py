@@ -44,28 +44,34 @@ class Artefact:
             return False
 
 
-def measure(result: Result) -> list[Artefact]:
+def measure(result: Result, out: Path | None = None, aside: Path | None = None) -> list[Artefact]:
     """What a result's files hold.
+
+    Args:
+        out, aside: if given, what is to be `out` still lies `aside`.
 
     Raises:
         OSError: one is missing, or cannot be read.
     """
     found: dict[str, Artefact] = {}
     for role, output in result.outputs.items():
-        for path in _files(Path(output)):
+        place = Path(output)
+        here = aside / place.relative_to(out) if out and aside else place
+        for path in _files(here):
+            name = str(place / path.relative_to(here))
             size, digest = path.stat().st_size, _digest(path)
-            found.setdefault(str(path), Artefact(role, str(path), size, digest))
+            found.setdefault(name, Artefact(role, name, size, digest))
     return list(found.values())
 
 
-def sync(artefacts: Iterable[Artefact]) -> None:
-    """See to it that the files, and their names, outlast a power cut.
+def sync(paths: Iterable[str | Path]) -> None:
+    """See to it that files and folders, and their names, outlast a power cut.
 
     Raises:
         OSError: the disk fails.
     """
     folders: set[Path] = set()
-    for path in (Path(each.path) for each in artefacts):
+    for path in (file for each in paths for file in _files(Path(each))):
         _sync(path)
         folders |= {path.parent, path.parent.parent}
     for folder in folders:

@@ -1,4 +1,8 @@
-"""A worker's own word that a job is finished, should it or the service end before that is noted."""
+"""A worker's word about a whole result, given before that is put in its place.
+
+From the moment that the result is there, it and the receipt tell that its job is done, whenever the
+worker or the service ends. A receipt whose files are not there, or are others, tells nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A finished job's result and the files that belong to it."""
+    """A job's result and the files that belong to it, at the places where they are to be."""
 
     result: Result
     artefacts: Sequence[Artefact]
 
     def write(self, path: Path) -> None:
-        """Write it in one step.
-
-        It need not outlast a power cut: without it, or where a file is not as it says, the job
-        runs again.
+        """Write it in one step, so that it outlasts a power cut.
 
         Raises:
             OSError: the disk is full, or worse; there is no receipt then.
@@ -41,7 +42,9 @@ class Receipt:
         try:
             with aside.open("w", encoding="utf-8") as file:
                 json.dump(data, file)
+            sync([aside])
             aside.replace(path)
+            sync([path])
         except OSError:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
@@ -65,7 +68,7 @@ class Receipt:
         receipt = cls.read(path)
         if receipt is not None:
             try:
-                sync(receipt.artefacts)
+                sync(each.path for each in receipt.artefacts)
             except OSError as error:
                 _log.warning("%s: %s", path, error)
                 return None

@@ -5,8 +5,8 @@
          {"done": {…}, "artefacts": […]}   {"cancelled": true}
          {"error": …, "remedy": …, "trace": …}
 
-A finished job's result is first written to its receipt, if it has one: there the next service
-finds it if this one ends before it has heard the last word.
+Before a job's result is put in its place, its receipt says what it is, if it has one: so the next
+service knows it if this one ends before it has heard the last word.
 
 It stops when stdin closes, that is, when the service ends in whatever way.
 """
@@ -31,7 +31,7 @@ from typing import Any, TextIO
 from backend.engine import Engine
 from backend.errors import StitchworkError
 from backend.jobs import Job, Result, job_from_dict
-from backend.service.artefacts import measure, sync
+from backend.service.artefacts import Artefact, measure, sync
 from backend.service.receipts import Receipt
 
 __all__ = ["main"]
@@ -39,7 +39,6 @@ __all__ = ["main"]
 _log = logging.getLogger(__name__)
 
 LAST_WORDS = 1.5  # seconds between the end of stdin and a hard exit
-LAST_RECEIPT = 2.0  # seconds more for a job that is finished but for its receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,6 @@ class _Inbox:
         self._cancelled: set[str] = set()
         self._closed = threading.Event()
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self.finishing = threading.Lock()
         threading.Thread(target=self._read, daemon=True).start()
 
     def next(self) -> _Order | None:
@@ -81,13 +79,20 @@ class _Inbox:
         self._closed.set()
         self._orders.put(None)
         time.sleep(LAST_WORDS)
-        self.finishing.acquire(timeout=LAST_RECEIPT)
         os._exit(1)
 
 
 def _run(engine: Engine, order: _Order, inbox: _Inbox) -> dict[str, Any]:
     """Runs one job, prints its progress, returns the last message about it."""
-    steps, stage = engine.run(order.job), ""
+    made: list[Artefact] = []
+
+    def vouch(result: Result, aside: Path) -> None:
+        made[:] = measure(result, Path(order.job.out), aside)
+        sync([aside])
+        if order.receipt is not None:
+            _leave(Receipt(result, made), order.receipt)
+
+    steps, stage = engine.run(order.job, vouch), ""
     try:
         while True:
             try:
@@ -96,8 +101,7 @@ def _run(engine: Engine, order: _Order, inbox: _Inbox) -> dict[str, Any]:
                 seconds = finished.value.seconds
                 parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
                 _log.info("finished: %s", parts)
-                with inbox.finishing:
-                    return _finished(finished.value, order.receipt)
+                return _finished(finished.value, made)
             if progress.stage != stage:
                 stage = progress.stage
                 _log.info("%s: %d steps", stage, progress.steps)
@@ -119,14 +123,10 @@ def _run(engine: Engine, order: _Order, inbox: _Inbox) -> dict[str, Any]:
         steps.close()
 
 
-def _finished(result: Result, receipt: Path | None) -> dict[str, Any]:
-    """The last message about a job that has made its files, once they are safely on the disk."""
+def _finished(result: Result, artefacts: list[Artefact]) -> dict[str, Any]:
+    """The last message about a job whose result is in its place, once it will stay there."""
     try:
-        artefacts = measure(result)
-        if receipt is not None:
-            # First of all: if the worker dies now, the job need not run again.
-            _leave(Receipt(result, artefacts), receipt)
-        sync(artefacts)
+        sync(each.path for each in artefacts)
     except OSError as error:
         return {
             "error": f"{error.filename or 'The result'}: it is not safely on the disk "
@@ -143,7 +143,7 @@ def _leave(receipt: Receipt, path: Path) -> None:
     try:
         receipt.write(path)
     except OSError as error:
-        # It would only be missed if the service ended within this moment.
+        # It would only be missed if the worker or the service ended within the next moment.
         print(f"{path}: cannot be written ({error})", file=sys.stderr)
 
 
@@ -173,8 +173,10 @@ def main() -> None:
     # What libraries print must not get between the messages.
     _channel = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
-    # Ctrl-C reaches the whole terminal group; the service decides what stops.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # These reach a terminal's or session's processes all at once; the service decides what stops.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # on Windows some are missing
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     screen = logging.StreamHandler()
     screen.setLevel(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines(), screen])

@@ -3,7 +3,8 @@
     python tests/backend/crashing.py --moments 200 --seed 0 --engine real
 
 Lost: an acknowledged job that is unknown, or not finished when nothing is killed any more. Doubled:
-one that was done twice. False: one that was called done without its whole files.
+one that was done twice, or whose result came into its place twice, as seen from outside. False: one
+that was called done without its whole files.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Crashes:
         self._ids: dict[str, str] = {}  # of what was acknowledged, by key
         self._final: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, list[tuple[str, int, int]]] = {}
+        self._placed: dict[str, int] = {}  # what came into a job's place, by key
         self._client: httpx.Client
         self.tally = Tally()
 
@@ -122,6 +124,7 @@ class Crashes:
         process.stdin.close()  # type: ignore[union-attr]
         code = process.wait(120)
         process.stdout.close()
+        self._watch()
         assert killed or code == 0, f"the service ended with code {code}"
         assert line or killed, "the service did not start"
 
@@ -162,6 +165,7 @@ class Crashes:
                 return
             for status in self._get("/v1/jobs"):
                 self._look(status)
+            self._watch()
             if killed and self._chance.random() < 0.02:
                 self._client.post(f"/v1/jobs/{self._chance.choice(unfinished)}/cancel")
             time.sleep(0.02)
@@ -211,6 +215,17 @@ class Crashes:
             self._seen[id] = _marks(each.path for each in artefacts)
         self._final[id] = status
 
+    def _watch(self) -> None:
+        """Whatever is in a job's place must stay: every job has a place of its own."""
+        for key, job in self._wanted.items():
+            try:
+                found = os.stat(job["out"]).st_ino
+            except FileNotFoundError:
+                continue
+            if self._placed.setdefault(key, found) != found:
+                self._placed[key] = found
+                self.tally.doubled.append(f"{key}: its result was put in place again")
+
     def _check_table(self) -> None:
         path = self._folder / "data" / "jobs" / "jobs.sqlite3"
         if not path.exists():
@@ -238,6 +253,11 @@ class Crashes:
             if id in self._seen and self._seen[id] != _marks(path for path, *_ in self._seen[id]):
                 tally.doubled.append(f"{key}: its files have changed since it was done")
         tally.doubled += sorted(known - set(self._ids.values()))
+        tally.lost += [
+            f"{key} {self._ids[key]}: what it made is gone"
+            for key in self._placed
+            if not os.path.exists(self._wanted[key]["out"])
+        ]
         log = self._folder / "completed.log"
         if log.exists():
             counts = Counter(log.read_text().split())

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from backend.cli import main as command_line
 from backend.jobs import Job, Progress, Result, TrainJob, job_to_dict
+from backend.results import Vouch
 from backend.service import server, worker
 from backend.service.queue import Queue
 from backend.styles import replace_folder
@@ -42,7 +43,7 @@ def note(job: Job, log: str, text: str) -> None:
 class StandIn:
     """In place of `backend.engine.Engine`."""
 
-    def run(self, job: Job) -> Generator[Progress, None, Result]:
+    def run(self, job: Job, vouch: Vouch) -> Generator[Progress, None, Result]:
         out = Path(job.out)
         partial_folder = out.with_name(f"{out.name}.partial")
         state = partial_folder / "checkpoint"
@@ -58,18 +59,21 @@ class StandIn:
                 aside.replace(state)
             yield Progress(stage="step", step=step, steps=STEPS)
         aside = out.with_name(f".{out.name}.abcd{os.getpid() % 10000:04}")
+        result = Result(outputs={"style" if training else "image": str(out)})
         if training:
             aside.mkdir(exist_ok=True)
             (aside / "weights").write_bytes(content(job))
             (aside / "style.json").write_text(json.dumps({"name": out.name}))
+            vouch(result, aside)
             replace_folder(aside, out)
             state.unlink(missing_ok=True)
             partial_folder.rmdir()
         else:
             aside.write_bytes(content(job))
+            vouch(result, aside)
             aside.replace(out)
         note(job, "completed.log", out.name)
-        return Result(outputs={"style" if training else "image": str(out)})
+        return result
 
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ class Account:
     workers: int = 0  # that did something
     killed: int = 0
     failed_by_it: int = 0
-    made_again: int = 0  # whole already, but their worker was killed before it could say so
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
@@ -208,7 +207,7 @@ class Thousand:
         begun = (self._out / "begun.log").read_text().split()
         account.workers = len(set(begun[1::2]))
         completed = Counter((self._out / "completed.log").read_text().split())
-        account.made_again = sum(completed.values()) - len(completed)
+        account.wrong += [f"{name}: made {n} times" for name, n in completed.items() if n > 1]
         there: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self._out.rglob("*")):
             if path.is_file() and path.suffix != ".log":
