@@ -360,7 +360,7 @@ def _synthesise(
     """The instant preview of `rgba` (H, W, 4) where `mask` (H, W) is set; alpha is kept."""
     from backend.imaging.flatten import flatten
     from backend.imaging.locate import locate_motif
-    from backend.imaging.masks import extend_colours
+    from backend.imaging.masks import colour_outlines, extend_colours
     from backend.preview.analogy import synthesise
 
     yield Progress(stage="preparing reference", step=0, steps=1)
@@ -380,6 +380,8 @@ def _synthesise(
     # What lies under transparency is no part of the design: its colours must not bleed in.
     drawn = extend_colours(rgba[..., :3], rgba[..., 3] > 0.5)
     cover = mask * (rgba[..., 3] > 0.0)
+    cloth = (mask <= 0.5) & (rgba[..., 3] > 0.5)
+    drawn = colour_outlines(drawn, cover > 0.5, cloth, thread)
     rgb = synthesise(photo, design, art, drawn, cover, seed=job.seed, thread=thread)
     rgb = np.where((cover > 0.5)[..., None], rgb, rgba[..., :3])
     yield Progress(stage="laying thread", step=1, steps=1)
