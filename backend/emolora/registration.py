@@ -18,6 +18,10 @@ _WORK_SIDE = 256
 _GROUND = 6.0
 # Degrees that a photo may be turned by; refining takes care of what is between.
 _TURNS = (-18.0, -9.0, 9.0, 18.0)
+# Share of the photo from which it is the motif, and cannot be seen to be turned.
+_WHOLE = 0.98
+# How much better a turned start must agree: where there is nothing to go by, none is.
+_BETTER = 0.02
 # Motions that refine, from plain to bold, and how far they may carry a corner, share of the side.
 _MOTIONS = ((cv2.MOTION_AFFINE, 0.25), (cv2.MOTION_HOMOGRAPHY, 0.15))
 
@@ -133,11 +137,12 @@ def register(
     art = cv2.resize(np.asarray(mask, np.float32), size[::-1], interpolation=cv2.INTER_AREA)
     seen = _features(small, art)
     frame = (0, 0, design.shape[1], design.shape[0])
-    starts = [_matrix(frame, (0, 0, size[1], size[0]))]
+    starts, turned = [_matrix(frame, (0, 0, size[1], size[0]))], []
     motif, artwork = bounding_box(art > 0.5), bounding_box(coverage > 0.5)
     if motif[2] - motif[0] > 4 and artwork[2] - artwork[0] > 4 and motif[3] - motif[1] > 4:
         starts.append(_matrix(artwork, motif))
-        starts += [_turned(coverage, art, degrees) for degrees in _TURNS]
+        if art.mean() < _WHOLE:
+            turned = [_turned(coverage, art, degrees) for degrees in _TURNS]
     layers = np.dstack([design[..., :3] * coverage[..., None], coverage]).astype(np.float32)
 
     def agreement(matrix: Matrix) -> float:
@@ -148,6 +153,9 @@ def register(
         return float(colour) + _agreement(art, laid[..., 3])
 
     best = max(starts, key=agreement)
+    other = max(turned, key=agreement, default=best)
+    if agreement(other) > agreement(best) + _BETTER:
+        best = other
     for motion, limit in _MOTIONS:
         best = _refined(best, layers, seen, motion, limit, agreement)
     to_full = np.diag([size[1] / width, size[0] / height, 1.0])
