@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from backend.emolora.sampling import controls_of, denoise, redone, seeded_noise, to_tensor
-from backend.emolora.sd3 import draw_designs, drawing_passes
-from backend.imaging.edges import smoothed_along_edges
+from backend.emolora.sd3 import Order, draw_designs, drawing_passes
 from backend.imaging.flatten import flatten, smooth
 from backend.imaging.lines import edge_lines
 from backend.models.designer import Designer
@@ -82,10 +81,12 @@ def designs_of(
             yield
             found.append(plain(profile, each, None, seed))
     elif designer is not None:
+        orders = [
+            Order(each, plain(profile, each, None, seed), subject)
+            for each, subject in zip(embroideries, subjects)
+        ]
         with models.residence.vacated():
-            found = yield from draw_designs(
-                designer, profile, models.device, embroideries, subjects, seed
-            )
+            found = yield from draw_designs(designer, profile, models.device, orders, seed)
     else:
         found = []
         for each, subject in zip(embroideries, subjects):
@@ -108,14 +109,15 @@ def design_passes(models: Models) -> int:
 def by_base(models: Models, subject: str | None, seed: int) -> Draw:
     """The base model draws under both ControlNets, starting from the plain design (SDEdit).
 
-    The paper finds soft edges with a network (HED); smoothing along edges before Canny needs none.
+    The paper finds soft edges with a network (HED); those of the plain design need none, and tell
+    of no threads either.
     """
     settings = models.profile.pair
 
     def draw(embroidery: Picture, flat: Picture) -> Generator[None, None, Picture]:
         scales = settings.canny_scale, settings.tile_scale
         controls = replace(
-            controls_of(models, smoothed_along_edges(embroidery), *scales),
+            controls_of(models, flat, *scales),
             tile=controls_of(models, embroidery, *scales).tile,
         )
         text = models.encode_prompts([f"{subject or models.profile.subject}, {settings.prompt}"])
@@ -148,7 +150,8 @@ def by_designer(
     """
 
     def draw(embroidery: Picture, flat: Picture) -> Generator[None, None, Picture]:
-        (drawn,) = yield from draw_designs(designer, profile, device, [embroidery], [subject], seed)
+        order = Order(embroidery, flat, subject)
+        (drawn,) = yield from draw_designs(designer, profile, device, [order], seed)
         return drawn
 
     return draw

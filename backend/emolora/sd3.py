@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from backend.emolora.sampling import seeded_noise, to_tensor
-from backend.imaging.edges import blur, canny, smoothed_along_edges
+from backend.imaging.edges import blur, canny
 from backend.models.designer import Designer
 from backend.models.loading import TextEmbedding
 from backend.models.profiles import Profile
@@ -27,15 +27,31 @@ from backend.models.residence import give_back
 if TYPE_CHECKING:
     from backend.models.sd3 import SD3
 
-__all__ = ["caption", "draw_designs", "drawing_passes"]
+__all__ = ["Order", "caption", "draw_designs", "drawing_passes"]
 
 Picture = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a design is wanted of.
+
+    Attributes:
+        embroidery: the picture, (H, W, 3).
+        plain: its design as it is made without any model, (H, W, 3).
+        subject: what it shows, if that is known.
+    """
+
+    embroidery: Picture
+    plain: Picture
+    subject: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What is drawn after: edges (H, W), blurred picture (H, W, 3), and words."""
 
+    subject: str | None
     edges: NDArray[np.float32]
     colours: Picture
     tags: list[str]
@@ -50,16 +66,14 @@ def draw_designs(
     designer: Designer,
     profile: Profile,
     device: torch.device,
-    embroideries: Sequence[Picture],
-    subjects: Sequence[str | None],
+    orders: Sequence[Order],
     seed: int,
 ) -> Generator[None, None, list[Picture]]:
-    """Load the networks, draw a design for each picture (H, W, 3), and let the networks go.
+    """Load the networks, draw a design (H, W, 3) for each order, and let the networks go.
 
     Yields `drawing_passes(profile)` times for each; closing it lets the networks go as well.
 
     Args:
-        subjects: what the pictures show, if that is known.
         seed: of the noise; the same for all.
 
     Raises:
@@ -67,7 +81,7 @@ def draw_designs(
     """
     seen = []
     look = _eyes(designer, profile, device)
-    for each in embroideries:
+    for each in orders:
         seen.append(look(each))
         yield
     from backend.models.sd3 import load
@@ -75,7 +89,7 @@ def draw_designs(
     sd3: SD3 | None = None
     try:
         sd3 = load(designer, profile, device)
-        drawn = yield from _drawn(sd3, profile, seen, subjects, seed)
+        drawn = yield from _drawn(sd3, profile, seen, seed)
     finally:
         sd3 = None
         gc.collect()  # the networks know who moves them, who knows the networks
@@ -95,8 +109,11 @@ def caption(
         kept.pop()
 
 
-def _eyes(designer: Designer, profile: Profile, device: torch.device) -> Callable[[Picture], _Seen]:
-    """How a picture is looked at: with the networks that are there, or by what stands in."""
+def _eyes(designer: Designer, profile: Profile, device: torch.device) -> Callable[[Order], _Seen]:
+    """How a picture is looked at: with the networks that are there, or by what stands in.
+
+    For soft edges that is Canny's of the plain design: those of the photo are full of threads.
+    """
     from backend.models.soft_edges import read_hed, soft_edges
     from backend.models.tagger import Tagger
 
@@ -104,17 +121,16 @@ def _eyes(designer: Designer, profile: Profile, device: torch.device) -> Callabl
     hed = None if designer.edges is None else read_hed(designer.edges)
     tagger = None if designer.tagger is None else Tagger(designer.tagger)
 
-    def look(picture: Picture) -> _Seen:
+    def look(order: Order) -> _Seen:
         if hed is None:
-            smooth = smoothed_along_edges(picture)
-            edges = canny(smooth, inference.canny_low, inference.canny_high)
+            edges = canny(order.plain, inference.canny_low, inference.canny_high)
         else:
-            found = soft_edges(hed, picture, device)
+            found = soft_edges(hed, order.embroidery, device)
             edges = _shrunk_and_back(found, settings.edge_side / profile.window)
         tags: list[str] = []
         if tagger is not None:
-            tags = tagger.tags(picture, settings.tag_threshold, settings.ignored_tags)
-        return _Seen(edges, blur(picture, profile.window), tags)
+            tags = tagger.tags(order.embroidery, settings.tag_threshold, settings.ignored_tags)
+        return _Seen(order.subject, edges, blur(order.embroidery, profile.window), tags)
 
     return look
 
@@ -128,18 +144,18 @@ def _shrunk_and_back(edges: NDArray[np.float32], scale: float) -> NDArray[np.flo
 
 
 def _drawn(
-    sd3: SD3, profile: Profile, seen: Sequence[_Seen], subjects: Sequence[str | None], seed: int
+    sd3: SD3, profile: Profile, seen: Sequence[_Seen], seed: int
 ) -> Generator[None, None, list[Picture]]:
     """Words, then pictures, then denoising, then pictures: each kind of network comes once."""
     settings = profile.pair
     prompts = [
         caption(
-            subject or (None if each.tags else profile.subject),
+            each.subject or (None if each.tags else profile.subject),
             each.tags,
             settings.prompt,
             sd3.fits,
         )
-        for each, subject in zip(seen, subjects)
+        for each in seen
     ]
     text = sd3.encode_prompts([settings.negative, *prompts])
     conditions = [

@@ -14,7 +14,6 @@ __all__ = [
     "guided_filter",
     "orientation",
     "outline",
-    "smoothed_along_edges",
     "thread_width",
     "tile_condition",
 ]
@@ -89,12 +88,6 @@ def guided_filter(
     slope = cv2.resize(mean(slope), full, interpolation=cv2.INTER_LINEAR)
     offset = cv2.resize(mean(offset), full, interpolation=cv2.INTER_LINEAR)
     return (slope * full_guide + offset).astype(np.float32)
-
-
-def smoothed_along_edges(rgb: NDArray[np.floating]) -> NDArray[np.float32]:
-    """A picture (H, W, 3) smoothed along its edges, so that Canny finds shapes, not threads."""
-    smooth = guided_filter(np.asarray(rgb).mean(axis=2), rgb, radius=8, epsilon=0.02)
-    return np.clip(smooth, 0.0, 1.0)
 
 
 def blur(rgb: NDArray[np.floating], window: int) -> NDArray[np.float32]:

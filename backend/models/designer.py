@@ -38,7 +38,7 @@ class Designer:
 
     Attributes:
         base, canny, tile: folders of the pipeline and of its two ControlNets.
-        edges: file of the network that finds soft edges (HED); None: Canny edges stand in.
+        edges: file of the network that finds soft edges (HED); None: others stand in.
         tagger: folder of the tagger (WD14); None: the subject is all that words tell.
     """
 
@@ -121,8 +121,10 @@ def _edges(settings: DesignerSettings, place: Path | None) -> tuple[Path | None,
     here = [] if place is None else [place / "hed" / name for name in _HED]
     cached = [_cached(settings.edges, name) for name in _HED]
     found = next((each for each in [*here, *cached] if each and each.is_file()), None)
-    lack = f"no soft edges (ControlNetHED.pth of {settings.edges}): Canny edges stand in"
-    return found, "" if found else lack
+    if found is not None:
+        return found, ""
+    instead = "Canny edges of the flattened photo stand in"
+    return None, f"no soft edges (ControlNetHED.pth of {settings.edges}): {instead}"
 
 
 def _tagger(settings: DesignerSettings, place: Path | None) -> tuple[Path | None, str]:

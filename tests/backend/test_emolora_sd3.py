@@ -25,7 +25,7 @@ from backend.emolora.adapter import Adapter
 from backend.emolora.encoded import encode
 from backend.emolora.pair import Pair, pair_drawn
 from backend.emolora.sampling import seeded_noise, to_tensor
-from backend.emolora.sd3 import caption, draw_designs, drawing_passes
+from backend.emolora.sd3 import Order, caption, draw_designs, drawing_passes
 from backend.engine import Engine
 from backend.errors import InputError, ProfileError
 from backend.jobs import NOTE, AnalyseJob, Progress, TrainJob
@@ -91,8 +91,13 @@ def _picture(height: int = 64, width: int = 72) -> NDArray[np.float32]:
     return np.asarray(rgb * (0.9 + 0.1 * np.sin(x))[..., None], dtype=np.float32)
 
 
+def _order(subject: str, **size: int) -> Order:
+    picture = _picture(**size)
+    return Order(picture, designs.plain(PROFILE, picture, None, 0), subject)
+
+
 def _drawn(found: Designer, seed: int = 0, **options: Any) -> NDArray[np.float32]:
-    steps = draw_designs(found, PROFILE, CPU, [_picture(**options)], ["red disc"], seed)
+    steps = draw_designs(found, PROFILE, CPU, [_order("red disc", **options)], seed)
     (drawn,) = outcome(steps)
     return drawn
 
@@ -106,7 +111,7 @@ def test_it_draws_as_diffusers_own_pipeline(
     assert (loaded.pipeline.text_encoder_3 is not None) == t5
     # Whole cells here, for their pipeline knows no others.
     ours = _drawn(found, seed=5, width=64)
-    seen = sd3._eyes(found, PROFILE, CPU)(_picture(width=64))
+    seen = sd3._eyes(found, PROFILE, CPU)(_order("red disc", width=64))
     settings = PROFILE.pair
     noise = seeded_noise(CPU, (1, 16, 8, 8), 5)
     loaded.pipeline.set_progress_bar_config(disable=True)
@@ -168,14 +173,14 @@ def test_every_step_can_be_cancelled_and_leaves_no_network(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive = _watched(monkeypatch)
-    steps = draw_designs(_found(folder), PROFILE, CPU, [_picture()] * 2, ["a", "b"], 0)
+    steps = draw_designs(_found(folder), PROFILE, CPU, [_order("a"), _order("b")], 0)
     count = 2 * drawing_passes(PROFILE)
     for _ in range(count - 1):
         next(steps)
     assert alive()
     steps.close()
     assert not alive()
-    assert len(list(draw_designs(_found(folder), PROFILE, CPU, [_picture()], ["a"], 0))) == 4
+    assert len(list(draw_designs(_found(folder), PROFILE, CPU, [_order("a")], 0))) == 4
 
 
 def test_memory_mode_8_leaves_t5_out(folder_with_t5: Path) -> None:
@@ -234,7 +239,7 @@ def test_training_draws_before_the_base_model_is_loaded(
     assert stages[:4] == [NOTE, "pair", "drawing the design", "loading"]
     note = progress[0].message
     assert "Stable Diffusion 3 draws" in note
-    assert "Canny edges stand in" in note
+    assert "Canny edges of the flattened photo stand in" in note
     assert "the subject is all" in note
     drawn = [each.step for each in progress if each.stage == "drawing the design"]
     assert drawn[-1] == drawing_passes(PROFILE)

@@ -125,13 +125,16 @@ def test_soft_edges_are_shrunk_and_back_and_canny_stands_in(
     profile = replace(SDXL, window=64, designer=replace(SDXL.designer, edge_side=32))
     assert profile.designer is not None
     nobody = Designer(profile.designer, place, place, place)
-    seen = sd3._eyes(replace(nobody, edges=weights), profile, CPU)(_half_and_half(64))
+    flat = _half_and_half(64)
+    sewn = np.clip(flat + 0.1 * np.sin(np.arange(64))[:, None, None], 0, 1).astype(np.float32)
+    order = sd3.Order(sewn, flat, None)
+    seen = sd3._eyes(replace(nobody, edges=weights), profile, CPU)(order)
     np.testing.assert_allclose(seen.edges, 0.5, atol=1e-6)
-    seen = sd3._eyes(nobody, profile, CPU)(_half_and_half(64))
+    seen = sd3._eyes(nobody, profile, CPU)(order)
     assert seen.tags == []
-    assert set(np.unique(seen.edges)) == {0.0, 1.0}
+    # The shape's edge and no thread.
+    assert canny(sewn)[:, :20].any()
     assert np.flatnonzero(seen.edges.any(axis=0)) == pytest.approx([31], abs=1)
-    assert canny(_half_and_half(64)).any()
     # Blurred as the paper blurs 1024 px with 15, though nothing is less than three.
     assert 0.1 < seen.colours[5, 31, 0] < seen.colours[5, 32, 0] < 0.9
 
@@ -214,7 +217,7 @@ def test_helpers_are_used_where_they_are_and_named_where_not(
     found, note = find(SDXL, str(tmp_path))
     assert found is not None
     assert found.edges is found.tagger is None
-    assert "Canny edges stand in" in note
+    assert "Canny edges of the flattened photo stand in" in note
     assert "SmilingWolf" in note
     (tmp_path / "hed").mkdir()
     (tmp_path / "hed" / weights.name).symlink_to(weights)
