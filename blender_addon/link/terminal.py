@@ -6,7 +6,7 @@ import json
 import sys
 from typing import IO
 
-from .jobs import Progress
+from .jobs import NOTE, Progress
 
 __all__ = ["Terminal", "clock"]
 
@@ -51,6 +51,10 @@ class Terminal:
         resolution = 200 if self._rewrites else 10
         mark = (stage, int(share * resolution))
         if mark == self._last:
+            return
+        if progress and stage == NOTE:
+            self.say(f"note: {progress.message}")
+            self._last = mark
             return
         self._last = mark
         left = clock(progress.seconds_left if progress else None)

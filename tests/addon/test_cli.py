@@ -18,7 +18,7 @@ import blender_addon
 from blender_addon import cli
 from blender_addon.garment import pixels
 from blender_addon.link import polling
-from blender_addon.link.jobs import Progress, Result
+from blender_addon.link.jobs import NOTE, Progress, Result
 from blender_addon.link.terminal import Terminal, clock
 from blender_addon.record import Record
 
@@ -221,6 +221,14 @@ def test_progress_is_a_line_for_each_tenth_where_there_is_no_terminal() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == 11
     assert "50%  0:50 left" in lines[5]
+
+
+def test_a_note_is_said_once_and_is_no_work() -> None:
+    stream = io.StringIO()
+    terminal = Terminal(stream)
+    for _ in range(3):  # as often as it is asked for
+        terminal.progress("Training", Progress(stage=NOTE, step=0, steps=1, message="so it is"))
+    assert stream.getvalue() == "note: so it is\n"
 
 
 def test_clock() -> None:

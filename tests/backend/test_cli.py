@@ -20,7 +20,7 @@ from running import environment, preview_job, wait_until
 from backend import cli
 from backend.cli import EXIT_CANCELLED, EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from backend.errors import InputError
-from backend.jobs import JOB_TYPES, Job, Progress, RestyleJob, Result, TrainJob
+from backend.jobs import JOB_TYPES, NOTE, Job, Progress, RestyleJob, Result, TrainJob
 from backend.terminal import ProgressLine, duration
 
 RESTYLE = ["restyle", "--style", "s", "--input", "i.png", "--out", "o.png"]
@@ -216,6 +216,16 @@ def test_without_a_terminal_a_stage_takes_few_lines() -> None:
     assert lines[0] == "loading"
     assert len(lines) == 6
     assert lines[-1] == "stage one 400/400 · 0 s left"
+
+
+def test_a_note_keeps_a_line_of_its_own() -> None:
+    stream = io.StringIO()
+    line = ProgressLine(stream)
+    line.show(Progress(stage="loading", step=0, steps=1))
+    line.show(Progress(stage=NOTE, step=0, steps=1, message="so it is"))
+    line.show(Progress(stage="loading", step=1, steps=1))
+    line.close()
+    assert stream.getvalue() == "loading\nnote: so it is\n"
 
 
 def test_on_a_terminal_one_line_is_rewritten() -> None:

@@ -143,6 +143,50 @@ def test_what_is_not_needed_is_parked(offload: str, together: int) -> None:
     assert len(trips) == before
 
 
+@pytest.mark.parametrize(
+    ("offload", "asked", "there"),
+    [
+        ("none", "vae", {"unet", "vae", "text_encoder"}),
+        ("phase", "vae", {"vae"}),
+        ("network", "vae", {"vae"}),
+        ("phase", "", set()),
+    ],
+)
+def test_a_device_is_left_to_others_for_a_while(offload: str, asked: str, there: set[str]) -> None:
+    trips: list[tuple[str, str]] = []
+    names = ("unet", "vae", "text_encoder")
+    networks = {name: _Network(name, trips) for name in names}
+    residence = Residence(networks, torch.device("meta"), offload)
+    if asked:
+        residence.need(asked)
+
+    def places() -> set[str]:
+        return {name for name, place in dict(trips).items() if place == "meta"}
+
+    def cancelled() -> None:
+        with residence.vacated():
+            assert places() == residence.present == set()
+            raise GeneratorExit
+
+    with pytest.raises(GeneratorExit):
+        cancelled()
+    assert places() == residence.present == there
+
+
+def test_other_networks_have_other_phases() -> None:
+    networks = {name: _Network(name, []) for name in ("t5", "clip", "clip_2")}
+    phases = (("clip", "clip_2"), ("t5",))
+    residence = Residence(networks, torch.device("meta"), "phase", phases)
+    for name, present in (
+        ("clip", {"clip"}),
+        ("clip_2", {"clip", "clip_2"}),
+        ("t5", {"t5"}),
+        ("clip", {"clip"}),
+    ):
+        residence.need(name)
+        assert residence.present == present
+
+
 @pytest.mark.parametrize("name", ["24", "12"])
 def test_offload_gives_the_same_picture(tiny_model: Path, tiny_profile: Profile, name: str) -> None:
     style, pictures = None, []
