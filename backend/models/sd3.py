@@ -1,9 +1,9 @@
 """Stable Diffusion 3 with two ControlNets in memory, and the ways to ask it (paper, section 3.1).
 
 It is there to draw designs, for a moment each time, so its networks take turns on the device in
-every memory mode: words, pictures, denoising. At half precision the largest turn is T5's, 9.5 GiB,
-where it is installed; then that of transformer and ControlNets, about 8 GiB. Where networks come
-one at a time (memory mode 8) T5 is left out, for it would not fit.
+every memory mode: words, pictures, denoising. At half precision the largest turn is T5's, 8.9 GiB
+of weights, where it is installed; then that of transformer and ControlNets, 5.8 GiB. Where networks
+come one at a time (memory mode 8) T5 is left out, for it would not fit.
 """
 
 from __future__ import annotations
