@@ -163,7 +163,7 @@ def _samples(run: Run, options: argparse.Namespace) -> None:
     for sample in unseen:
         flat = sample.flat.astype("float32") / 255
         subject = sample.flat_caption.removesuffix(", flat design")
-        families = ("satin", "tatami", "stem", "couching", "knit", "bead", "terry")
+        families = ("satin", "brick", "stem", "chain", "knit", "woven", "terry", "bead")
         words = [subject, *(f"{subject}, {name} embroidery" for name in families)]
         rows.append([flat, *redraw(parts, flat, [*words, f"{subject} {TRIGGER}"])])
     sheet(rows, options.out)
@@ -171,7 +171,7 @@ def _samples(run: Run, options: argparse.Namespace) -> None:
     right = []
     for icon in [icon for icon in icons if is_held_out(icon.name)][:: 400 // options.count]:
         design = icon_design(icon, 256, rng)
-        words = [f"{design.subject}, {name} embroidery" for name in BOOK]
+        words = [f"a {design.subject}, {name} embroidery" for name in BOOK]
         found = recognised(dict(zip(BOOK, redraw(parts, design.flat, words))), design)
         right += [asked == nearest for asked, nearest in found.items()]
     print(f"textiles recognised by their names: {sum(right)} of {len(right)}")

@@ -48,18 +48,19 @@ class Book:
 
 
 _RIGHT, _DOWN, _RISING, _FALLING = 0.0, np.pi / 2, -np.pi / 4, np.pi / 4
+_SHALLOW = -float(np.arctan2(1, 2))  # rows through every second neighbour
 
 BOOK: Mapping[str, Book] = MappingProxyType(
     {
         "satin": Book(5.7, _FALLING, (1.0, _SLANT), (1.0, _SLANT)),
         "tatami": Book(6.7, _RISING, (4.0, 2 * _SLANT), (0.85, _SLANT)),
-        "long and short": Book(8.0, _DOWN, (1.0, CELL), (1.0, CELL)),
+        "long and short": Book(3.6, _SHALLOW, (5.5, 5**0.5 * CELL), (1.0, CELL / 5**0.5)),
         "brick": Book(4.7, _FALLING, (2.1, 2 * _SLANT), (1.2, _SLANT)),
         "stem": Book(5.3, _DOWN, (1.35, CELL), (1.5, CELL)),
         "couching": Book(4.4, _RIGHT, (3.75, 2 * CELL), (1.8, CELL)),
         "chain": Book(3.5, _DOWN, (2.9, CELL), (2.3, CELL)),
         "knit": Book(4.0, _DOWN, (1.6, CELL), (2.2, CELL)),
-        "woven": Book(4.9, _RISING, (1.15, _SLANT), (1.15, _SLANT)),
+        "woven": Book(3.5, _RIGHT, (1.15, CELL / 2), (1.15, CELL / 2)),
         "terry": Book(6.0, _RIGHT, (1.27, CELL), (1.15, CELL)),
         "bead": Book(4.8, _RIGHT, (1.53, CELL), (1.69, CELL)),
         "french knot": Book(3.1, _RISING, (1.93, _SLANT), (1.76, _SLANT)),

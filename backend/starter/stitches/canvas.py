@@ -86,10 +86,18 @@ class Canvas:
         """How far every second row is moved along, in units; not at all by the book."""
         return 0.0 if self.book else 0.5
 
+    def stray(self, most: float) -> float:
+        """How far units may lie from their place or direction; not at all by the book."""
+        return 0.0 if self.book else most
+
     def chance(self, i: Grid, j: Grid | float = 0.0, salt: int = 0) -> Grid:
         """A number in [0, 1) for each pair of thread index `i` and stitch index `j`."""
         index = np.asarray(i, np.int32) * 73 + np.asarray(j, np.int32) * 1511 + salt * 389
         return self._table[index & (_TABLE - 1)]
+
+    def reach(self, i: Grid) -> Grid:
+        """How far row `i` is moved along, in stitches; by the book so that it meets the grid."""
+        return np.asarray(0.6 * i if self.book else 2 * self.chance(i, salt=7), np.float32)
 
     def to_pixels(self, along: Grid, across: Grid) -> tuple[Grid, Grid]:
         """Turn an offset in thread directions into one in x and y."""

@@ -113,6 +113,7 @@ def scatter(
         uneven: how much the units differ in brightness.
     """
     shape = canvas.shape
+    jitter = canvas.stray(jitter)
     best = np.full(shape, -1.0, np.float32)
     keep = [np.zeros(shape, np.float32) for _ in range(5)]
     row0 = np.floor(canvas.across / wide)
@@ -151,7 +152,7 @@ def terry(canvas: Canvas) -> Relief:
     size = 1.15 * canvas.width
 
     def loop(a: Grid, b: Grid, pick: Grid) -> tuple[Grid, Grid]:
-        turn = (pick * 2 * np.pi).astype(np.float32)
+        turn = (np.pi / 4 + canvas.stray(2 * np.pi) * pick).astype(np.float32)
         s, t = a * np.cos(turn) + b * np.sin(turn), -a * np.sin(turn) + b * np.cos(turn)
         ring = np.sqrt((s / (1.0 * size)) ** 2 + (t / (0.62 * size)) ** 2)
         arch = np.maximum(0, 1 - ((ring - 0.6) / 0.42) ** 2)

@@ -82,10 +82,17 @@ def long_and_short(canvas: Canvas) -> Relief:
     """Hand filling: stitches of uneven length that reach into each other."""
     index, t = _row(canvas, canvas.width)
     length = canvas.width * canvas.between(4.0, 7.0)
-    number, end, middle = _stitches(canvas, index, length, canvas.chance(index, salt=7) * 2, 1.0)
+    number, end, middle = _stitches(canvas, index, length, canvas.reach(index), canvas.stray(1.0))
     dip = 1 - 0.6 * np.exp(-((end / (0.6 * canvas.width)) ** 2))
     return _finish(
-        canvas, index, t, number=number, dip=dip, twist=0.22, unity=0.25 * middle, gloss=0.45
+        canvas,
+        index,
+        t,
+        number=number,
+        dip=dip,
+        twist=canvas.stray(0.22),
+        unity=0.25 * middle,
+        gloss=0.45,
     )
 
 
