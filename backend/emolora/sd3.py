@@ -22,6 +22,7 @@ from backend.imaging.edges import blur, canny
 from backend.models.designer import Designer
 from backend.models.loading import TextEmbedding
 from backend.models.profiles import Profile
+from backend.models.quiet import quiet
 from backend.models.residence import give_back
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ def draw_designs(
     for each in orders:
         seen.append(look(each))
         yield
-    from backend.models.sd3 import load
-
+    del look  # the networks it looks with have done their work
     sd3: SD3 | None = None
     try:
-        sd3 = load(designer, profile, device)
+        with quiet():
+            from backend.models.sd3 import load
+
+            sd3 = load(designer, profile, device)
         drawn = yield from _drawn(sd3, profile, seen, seed)
     finally:
         sd3 = None

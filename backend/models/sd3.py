@@ -22,13 +22,13 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3ControlNetPipeline,
 )
-from diffusers.utils import logging
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from backend.errors import ProfileError
 from backend.models.designer import Designer
 from backend.models.loading import TextEmbedding, precision, tile
 from backend.models.profiles import Profile
+from backend.models.quiet import quiet
 from backend.models.residence import Residence
 from backend.models.sources import Source
 
@@ -71,15 +71,16 @@ class SD3:
 
     def fits(self, prompt: str) -> bool:
         """Whether the CLIP encoders read a prompt to its end."""
-        words = self.pipeline.tokenizer(prompt).input_ids
+        words = self.pipeline.tokenizer(prompt, verbose=False).input_ids
         return len(words) <= self.pipeline.tokenizer_max_length
 
     @torch.no_grad()
     def encode_prompts(self, prompts: list[str]) -> TextEmbedding:
         """All text encoders' view of prompts; where T5 is absent, zeros are in its place."""
-        hidden, _, pooled, _ = self.pipeline.encode_prompt(
-            prompts, None, None, self.device, do_classifier_free_guidance=False
-        )
+        with quiet():  # CLIP reads less than T5, which is known
+            hidden, _, pooled, _ = self.pipeline.encode_prompt(
+                prompts, None, None, self.device, do_classifier_free_guidance=False
+            )
         return TextEmbedding(hidden.to(self.dtype), pooled.to(self.dtype))
 
     @torch.no_grad()
@@ -185,14 +186,9 @@ def load(found: Designer, profile: Profile, device: torch.device) -> SD3:
     for name, part in networks.items():
         part.requires_grad_(False).eval()
         part.register_forward_pre_hook(partial(_bring, residence, name))
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        pipeline = StableDiffusion3ControlNetPipeline(
-            **parts, controlnet=SD3MultiControlNetModel(list(controlnets.values()))
-        )
-    finally:
-        logging.set_verbosity(before)
+    pipeline = StableDiffusion3ControlNetPipeline(
+        **parts, controlnet=SD3MultiControlNetModel(list(controlnets.values()))
+    )
     return SD3(pipeline, residence, device, dtype)
 
 

@@ -284,19 +284,24 @@ def test_a_training_goes_on_without_drawing_again(
         collect(Engine().run(replace(job, seed=7)))
 
 
-def test_a_given_design_needs_nobody(job: TrainJob, folder: Path, photo: Path) -> None:
-    progress, _ = collect(
-        Engine().run(
-            AnalyseJob(
-                reference=job.reference,
-                design=str(photo),
-                out=f"{job.out}_analysis",
-                profile="sdxl",
-                base=job.base,
-            )
-        )
+@pytest.mark.parametrize("given", [True, False])
+def test_an_analysis_has_its_design_drawn_unless_that_is_given(
+    job: TrainJob, folder: Path, photo: Path, given: bool
+) -> None:
+    asked = AnalyseJob(
+        reference=job.reference,
+        design=str(photo) if given else None,
+        out=job.out,
+        profile="sdxl",
+        base=job.base,
+        designer=str(folder),
     )
-    assert NOTE not in {each.stage for each in progress}
+    progress, _ = collect(Engine().run(asked))
+    assert (NOTE in {each.stage for each in progress}) == (not given)
+    draw = designs.by_designer(_found(folder), PROFILE, CPU, None, asked.seed)
+    drawn: Pair = outcome(pair_drawn(PROFILE, str(photo), draw, seed=asked.seed))
+    same = np.array_equal(Pair.load(Path(job.out)).design, drawn.design)
+    assert same == (not given)
 
 
 def test_complementary_designs_are_drawn_while_the_base_model_waits(
@@ -390,6 +395,8 @@ def test_the_command_line_says_who_draws(
     said = capsys.readouterr().err
     assert "note: Stable Diffusion 3 draws the design" in said
     assert "drawing the design 4/4" in said
+    assert "truncated" not in said
+    assert "Loading weights" not in said
     assert cli.main(["train", *arguments, "--designer=nowhere"]) == cli.EXIT_FAILED
     assert "nowhere" in capsys.readouterr().err
 
