@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import socket
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -38,6 +39,8 @@ from backend.service.store import JobStore
 __all__ = ["serve", "web_server"]
 
 _log = logging.getLogger(__name__)
+
+LAST_MOMENT = 2.5  # seconds an orderly end may take; a worker ends within 1.5 more, at the latest
 
 
 def serve(
@@ -103,11 +106,20 @@ async def _serve(
         workers=workers,
     )
     server: uvicorn.Server
+    work: asyncio.Task[None] | None = None
 
     def stop() -> None:
         if info is not None:
             info.withdraw()
+        if not server.should_exit:
+            _end_after(LAST_MOMENT)
         server.should_exit = True
+        stop_work()
+
+    def stop_work() -> None:
+        # At once: the web server may still wait for clients. And once: workers are being stopped.
+        if work is not None and not work.cancelling():
+            work.cancel()
 
     clients = Clients(stop)
 
@@ -133,6 +145,7 @@ async def _serve(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        nonlocal work
         work = asyncio.create_task(queue.run())
         # A service that takes jobs and never runs them would be worse than none.
         work.add_done_callback(lambda _: stop())
@@ -140,7 +153,7 @@ async def _serve(
         if info is not None:
             info.write(announcement)
         yield
-        work.cancel()
+        stop_work()
         with suppress(asyncio.CancelledError):
             await work
 
@@ -155,6 +168,18 @@ async def _serve(
         watch_parent(owner, partial(abandoned, owner))
     with listener:
         await server.serve(sockets=[listener])
+
+
+def _end_after(seconds: float) -> None:
+    """End this process, however far it is: as a kill, which loses nothing and leaves nothing."""
+
+    def end() -> None:
+        _log.warning("the service did not end in order within %g s", seconds)
+        os._exit(0)
+
+    last = threading.Timer(seconds, end)
+    last.daemon = True
+    last.start()
 
 
 def web_server(app: ASGIApp) -> uvicorn.Server:

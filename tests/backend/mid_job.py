@@ -137,6 +137,7 @@ def main() -> int:
                 blender_python(), data, model, chance.uniform(0.0, 3.0)
             )
             seconds.append(lasted)
+            print(f"{number + 1}: {others} processes gone within {lasted:.2f} s", flush=True)
             for pid in belonging(data):
                 print(f"left after {SECONDS:.0f} s: {pid}", flush=True)
                 left += 1

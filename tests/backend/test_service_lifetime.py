@@ -43,6 +43,32 @@ def test_closing_stdin_in_mid_job_ends_everything(tmp_path: Path, tiny_model: Pa
         wait_until(lambda: not alive(worker), 15)
 
 
+def test_a_service_that_cannot_end_in_order_ends_all_the_same(tmp_path: Path) -> None:
+    """On a machine too busy for it, say; here because its workers would never be dismissed."""
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from backend.service import lane, server\n"
+        "lane.Lane._dismiss = lambda self: asyncio.sleep(3600)\n"
+        "server.LAST_MOMENT = 0.1\n"
+        "server.serve([Path(sys.argv[1])], data=Path(sys.argv[1]) / 'data')\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=pipe, stdout=pipe, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdout.readline()
+        process.stdin.close()
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    assert "did not end in order" in (tmp_path / "data" / "logs" / "service.log").read_text()
+    assert not (tmp_path / "data" / "run" / "service.json").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_service_takes_its_worker_along(
     tmp_path: Path, tiny_model: Path, number: signal.Signals
