@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from single_file import tiny_sdxl as save_sdxl
 from tiny import make_tiny_model
+from tiny_sd3 import save_sd3
 
 from backend.models import profiles
 from backend.models.loading import Models, load
@@ -19,6 +21,20 @@ from backend.starter.architecture import TINY
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny_model"))
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny SDXL whose two text encoders differ, as SDXL's own do."""
+    folder = tmp_path_factory.mktemp("tiny_sdxl")
+    save_sdxl(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Stable Diffusion 3 with both ControlNets."""
+    return save_sd3(tmp_path_factory.mktemp("tiny_sd3"))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from backend.models.profiles import Profile
 from backend.starter.architecture import TINY
 from backend.starter.vocabulary import make_tokenizer
 
-__all__ = ["save_sd3", "tiny_sdxl_profile"]
+__all__ = ["save_sd3", "tiny_sdxl_profile", "with_profile"]
 
 _WIDTH = 16
 # What transformer and ControlNets have in common.
