@@ -285,7 +285,7 @@ def blender_extension_tool(blender: Path) -> list[str | Path]:
 
 def renew_locks() -> None:
     """What the lock files pin, as hashes: after a version was changed or a line added there."""
-    import lockfiles
+    from backend import lockfiles
 
     say("asking the package index for the files of every system; takes some minutes")
     try:

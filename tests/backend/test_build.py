@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +61,8 @@ def pip_runs(
         failed = refused and "--index-url" in command
         return subprocess.CompletedProcess(command, int(failed), "", "Connection refused")
 
+    room = SimpleNamespace(free=100 * 2**30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
     monkeypatch.setattr(subprocess, "run", run)
     build.environment("backend", ["backend.lock", "test.lock"])
     assert (build.ROOT / ".venvs" / "backend" / "lock.sha256").is_file()

@@ -13,8 +13,8 @@ from packaging.markers import Marker, default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import lockfiles
-from lockfiles import SYSTEMS, Line, LockError, parse, render, renew
+from backend import lockfiles
+from backend.lockfiles import SYSTEMS, Line, LockError, parse, render, renew
 
 ROOT = Path(__file__).resolve().parents[2]
 # As the packages' own conditions name them.
