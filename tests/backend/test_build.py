@@ -44,6 +44,7 @@ def pip_runs(
     *,
     nvidia: bool = False,
     refused: bool = False,
+    free: int = 100 * 2**30,
 ) -> list[list[str]]:
     """The arguments of every `pip install` that makes an environment from `lock`."""
     (build.ROOT / "backend.lock").write_text(lock)
@@ -61,8 +62,7 @@ def pip_runs(
         failed = refused and "--index-url" in command
         return subprocess.CompletedProcess(command, int(failed), "", "Connection refused")
 
-    room = SimpleNamespace(free=100 * 2**30)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     monkeypatch.setattr(subprocess, "run", run)
     build.environment("backend", ["backend.lock", "test.lock"])
     assert (build.ROOT / ".venvs" / "backend" / "lock.sha256").is_file()
@@ -122,10 +122,6 @@ def test_otherwise_all_comes_with_the_lock_files(
 def test_too_little_room_is_said_before_anything_is_made(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Usage:
-        free = 5 * 2**30
-
-    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(SystemExit, match=r"5\.0 GiB free, 9 are needed"):
-        pip_runs(build, monkeypatch, TORCH, nvidia=True)
+        pip_runs(build, monkeypatch, TORCH, nvidia=True, free=5 * 2**30)
     assert not (build.ROOT / ".venvs").exists()
