@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from test_link import until
@@ -46,6 +47,13 @@ mkdir "$(dirname "$0")/../lib/site-packages/numpy-2.0.dist-info"
 TORCH = "torch==2.6.0 \\\n    --hash=sha256:01 \\\n    --hash=sha256:02\n"
 OTHERS = 30 * "        Expected     or 01\n"
 REFUSED = "case \"$*\" in *index-url*) echo 'NewConnectionError'; exit 1 ;; esac\n"
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the disk had room, whatever this machine's has."""
+    room = SimpleNamespace(free=100 * 2**30)
+    monkeypatch.setattr(install.shutil, "disk_usage", lambda _: room)
 
 
 def installer(folder: Path, pip: str = PIP, *, nvidia: bool = False, probe: str = "") -> Installer:
