@@ -63,7 +63,9 @@ class PipRun:
             site: folder of the environment.
         """
         if self._unpacking:
-            there = sum(1 for _ in site.glob("**/site-packages/*.dist-info"))
+            # Not in the packages themselves: pip replaces some while this looks.
+            folders = ("lib/python*/site-packages", "[Ll]ib/site-packages")
+            there = sum(1 for each in folders for _ in site.glob(f"{each}/*.dist-info"))
             there = min(there, self._unpacking)
             done = FETCHING_SHARE + (1.0 - FETCHING_SHARE) * there / self._unpacking
             self.share = max(self.share, done)
@@ -71,7 +73,7 @@ class PipRun:
             if self._unpacking == 1:
                 self.message = f"Unpacking {self._name or 'it'}"
         elif self._file:
-            sizes = [each.stat().st_size for each in downloads.glob(f"*/{self._file}")]
+            sizes = [_size(each) for each in downloads.glob(f"*/{self._file}")]
             self._tell_download(max(sizes, default=0))
 
     def _count(self) -> None:
@@ -87,3 +89,11 @@ class PipRun:
             size = f": {min(there, self._size) / 1e6:.0f} of {self._size / 1e6:.0f} MB"
         number = f" ({self._fetched} of {self.expected})" if self.expected > 1 else ""
         self.message = f"Fetching {self._name}{number}{size}"
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; 0 if pip has just put it elsewhere."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -202,20 +202,26 @@ def test_pips_lines_and_files_are_told_in_words(tmp_path: Path) -> None:
     whl = tmp_path / "pip-unpack-1" / "torch-2.6.0-cp311-cp311-linux_x86_64.whl"
     whl.write_bytes(bytes(1_000_000))
     tell("")
+    whl.unlink()
+    whl.symlink_to("moved away")
+    tell("")
     tell("Processing /wheels/numpy-2.0-cp311-cp311-linux_x86_64.whl")
     tell("Installing collected packages: numpy, torch")
     (tmp_path / "lib" / "site-packages" / "numpy-2.0.dist-info").mkdir(parents=True)
+    own = tmp_path / "lib" / "site-packages" / "numpy" / "lib" / "site-packages"
+    (own / "inner-1.0.dist-info").mkdir(parents=True)
     tell("")
     assert told == [
         "Looking up torch",
         "Looking up torch",
         "Fetching torch (1 of 2): 0 of 4 MB",
         "Fetching torch (1 of 2): 1 of 4 MB",
+        "Fetching torch (1 of 2): 0 of 4 MB",
         "Fetching numpy (2 of 2)",
         "Unpacking packages (0 of 2)",
         "Unpacking packages (1 of 2)",
     ]
-    assert shares == pytest.approx([0, 0, 0, 0.7 / 8, 0.35, 0.7, 0.85])
+    assert shares == pytest.approx([0, 0, 0, 0.7 / 8, 0.7 / 8, 0.35, 0.7, 0.85])
 
 
 @pytest.mark.parametrize(
