@@ -181,7 +181,9 @@ def running_service(
         announced = json.loads(process.stdout.readline())
         address = f"http://127.0.0.1:{announced['port']}"
         headers = {"Authorization": f"Bearer {announced['token']}"}
-        with httpx.Client(base_url=address, headers=headers, timeout=10) as client:
+        # The service closes idle connections after 5 s; none is to be taken up in that moment.
+        limits = httpx.Limits(keepalive_expiry=2)
+        with httpx.Client(base_url=address, headers=headers, timeout=10, limits=limits) as client:
             yield Service(process, address, announced["token"], client)
     finally:
         if not process.stdin.closed:
