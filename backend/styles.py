@@ -1,6 +1,6 @@
 """What a trained style is on disk: a folder that diffusers, people and this program can read.
 
-style.json (schema 2) · pytorch_lora_weights.safetensors · reference.png · design.png · mask.png
+style.json (schema 3) · pytorch_lora_weights.safetensors · reference.png · design.png · mask.png
 (1 on the motif, 0 on cloth) · preview.png · blocks.png. The first three pictures have one size.
 """
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DESCRIPTION",
+    "DESIGNED",
     "SCHEMA",
     "WEIGHTS",
     "BaseModel",
@@ -43,7 +44,17 @@ __all__ = [
     "write_description",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
+DESIGNED = {
+    "given": "given with the photo",
+    "designer": "drawn by Stable Diffusion 3",
+    "base": "drawn by the base model",
+    "flattened": "the photo, flattened",
+    "smoothed": "the picture, smoothed",
+    "lines": "the picture's own lines",
+    "unknown": "not recorded",
+}
+"""Where the design of a style's pair came from, and that in words."""
 WEIGHTS = "pytorch_lora_weights.safetensors"
 DESCRIPTION = "style.json"
 # What style.json holds: a type; [type] for a list; {...: type} for any keys, else these keys.
@@ -51,6 +62,7 @@ _FIELDS: dict[str, Any] = {
     "name": str,
     "created": str,
     "task": str,
+    "designed": str,
     "profile": str,
     "base": {"id": str, "hash": str},
     "blocks": [str],
@@ -102,6 +114,7 @@ class Style:
         plot: similarity of the blocks (paper, section 3.1), (H, W, 3), if measured.
         task: one of `backend.jobs.TASKS`; another than embroidery has its own design, say a
             sketch, and its own "embroidery", say the coloured picture.
+        designed: where the design came from, a key of `DESIGNED`.
         steps: {"one": …, "two": …}.
         kind: "flat" or "relief".
         block_weights: scale of each block's LoRA, already in `weights`; empty: 1 for all.
@@ -111,6 +124,7 @@ class Style:
     name: str
     created: str
     task: str = TASKS[0]
+    designed: str = "unknown"
     profile: str
     base: BaseModel
     blocks: tuple[str, ...]
@@ -283,18 +297,23 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise StyleError(f"{path}: this is not a style's description.", _RETRAIN)
     schema = data.pop("schema", None)
-    if schema not in (1, SCHEMA):
+    if isinstance(schema, bool) or schema not in range(1, SCHEMA + 1):
         raise StyleError(
             f"{path}: schema {schema!r} is not {SCHEMA}.",
             "Update Stitchwork, or train the style again.",
         )
     if schema == 1:
         data.setdefault("task", TASKS[0])  # the only one there was
+    if schema < SCHEMA:
+        data.setdefault("designed", "unknown")
     if not _FIELDS.keys() - _OPTIONAL <= data.keys() <= _FIELDS.keys():
         raise StyleError(f"{path}: fields are missing or unknown.", _RETRAIN)
     wrong = [name for name, value in data.items() if not _is(value, _FIELDS[name])]
-    if data["task"] not in TASKS:
-        wrong.append("task")
+    wrong += [
+        name
+        for name, known in (("task", TASKS), ("designed", DESIGNED))
+        if name not in wrong and data[name] not in known
+    ]
     if wrong:
         raise StyleError(f"{path}: {', '.join(wrong)} cannot be what is written there.", _RETRAIN)
     return data

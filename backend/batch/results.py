@@ -32,7 +32,7 @@ _JSON, _CSV, _LOCK = "results.json", "results.csv", ".lock"
 _PATIENCE = 5.0
 _COLUMNS = ("row", "input", "style", "state", "picture", "seconds", "error")
 # Of a style's description, what tells of its making but not of what it does.
-_TOLD = {"name", "created", "licence_note", "measures", "seconds", "versions"}
+_TOLD = {"name", "created", "designed", "licence_note", "measures", "seconds", "versions"}
 
 
 def digest(value: Any) -> str:

@@ -118,7 +118,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from backend.library import shelf
-    from backend.styles import read_description
+    from backend.styles import DESIGNED, read_description
 
     style = shelf.find(options.library, options.style)
     data = read_description(style.folder)
@@ -135,6 +135,7 @@ def _show(options: argparse.Namespace) -> int:
         "task": data["task"],
         "profile": f"{data['profile']} (base {data['base']['id']}, {data['base']['hash']})",
         "kind": data["kind"],
+        "design": DESIGNED[data["designed"]],
         "thread": f"{data['thread_width_px']:g} px at training scale",
         "blocks": ", ".join(data["blocks"]),
         "trigger": data["prompts"]["trigger"],

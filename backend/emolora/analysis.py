@@ -89,6 +89,7 @@ def analyse(
         "schema": SCHEMA,
         "reference": Path(job.reference).name,
         "task": job.task,
+        "designed": made.designed,
         "profile": profile.name,
         "base": {"id": models.base, "hash": models.fingerprint()},
         "seed": job.seed,

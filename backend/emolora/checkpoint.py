@@ -22,17 +22,16 @@ import torch
 from numpy.typing import NDArray
 
 from backend.emolora.adapter import Adapter
+from backend.emolora.pair import PAIR_MARK
 from backend.errors import ResourceError
 from backend.jobs import TrainJob, job_to_dict
 from backend.models.loading import Models
 from backend.models.memory import neutral
 from backend.models.profiles import Profile
 
-__all__ = ["PAIR_MARK", "Partial", "kept_pair"]
+__all__ = ["Partial", "kept_pair"]
 
 _JOB, _BLOCKS, _STATE = "job.json", "blocks.json", "checkpoint.safetensors"
-PAIR_MARK = "mask.png"
-"""The file of a pair that is written last."""
 _ANYHOW = ("memory", "offline", "base_config")
 
 

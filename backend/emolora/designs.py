@@ -30,6 +30,7 @@ __all__ = [
     "designs_of",
     "draws",
     "eight_bit",
+    "made_plainly",
     "plain",
 ]
 
@@ -57,6 +58,11 @@ def plain(
     if settings.design == "smooth":
         return smooth(embroidery)
     return flatten(embroidery, art, colours=settings.colours, seed=seed)
+
+
+def made_plainly(profile: Profile) -> str:
+    """What a style records of a design that `plain` made, a key of `backend.styles.DESIGNED`."""
+    return {"artwork": "flattened", "smooth": "smoothed", "lines": "lines"}[profile.pair.design]
 
 
 def eight_bit(image: NDArray[np.floating]) -> NDArray[np.float32]:

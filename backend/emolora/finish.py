@@ -49,6 +49,7 @@ def finish(
         name=Path(job.out).name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=job.task,
+        designed=pair.designed,
         profile=profile.name,
         base=BaseModel(models.base, models.fingerprint()),
         blocks=blocks,

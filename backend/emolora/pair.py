@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.emolora.designs import Draw, by_base, draws, eight_bit, plain
+from backend.emolora.designs import Draw, by_base, draws, eight_bit, made_plainly, plain
 from backend.emolora.framing import scaled, with_margin
 from backend.emolora.registration import register
 from backend.imaging.edges import thread_width
@@ -20,7 +22,10 @@ from backend.imaging.masks import bounding_box, extend_colours
 from backend.models.loading import Models
 from backend.models.profiles import Profile
 
-__all__ = ["Pair", "pair_drawn", "pair_steps"]
+__all__ = ["PAIR_MARK", "Pair", "pair_drawn", "pair_steps"]
+
+PAIR_MARK = "pair.json"
+"""The file of a pair that is written last."""
 
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 _PICTURES = ("design", "embroidery", "mask")
@@ -33,16 +38,21 @@ class Pair:
     Attributes:
         design, embroidery: (H, W, 3) float32 in [0, 1], sides multiples of 8 and at least a window.
         mask: (H, W), 1 on the motif, 0 on cloth.
+        designed: where the design came from, a key of `backend.styles.DESIGNED`.
     """
 
     design: NDArray[np.float32]
     embroidery: NDArray[np.float32]
     mask: NDArray[np.float32]
+    designed: str = "unknown"
 
     def save(self, folder: Path) -> None:
-        """Write design.png, embroidery.png and mask.png."""
+        """Write design.png, embroidery.png and mask.png, and pair.json when all is there."""
         for name in _PICTURES:
             write_png(folder / f"{name}.png", getattr(self, name))
+        aside = folder / f"{PAIR_MARK}.new"
+        aside.write_text(json.dumps({"designed": self.designed}) + "\n", encoding="utf-8")
+        os.replace(aside, folder / PAIR_MARK)
 
     @classmethod
     def load(cls, folder: Path) -> Pair:
@@ -51,7 +61,8 @@ class Pair:
             np.ascontiguousarray(read_rgba(folder / f"{name}.png")[..., :3])
             for name in ("design", "embroidery")
         )
-        return cls(design, embroidery, read_mask(folder / "mask.png"))
+        about = json.loads((folder / PAIR_MARK).read_text(encoding="utf-8"))
+        return cls(design, embroidery, read_mask(folder / "mask.png"), about["designed"])
 
 
 def pair_steps(
@@ -80,6 +91,7 @@ def pair_drawn(
     reference: str,
     draw: Draw | None,
     *,
+    drawer: str = "base",
     design: str | None = None,
     mask: str | None = None,
     seed: int = 0,
@@ -91,6 +103,7 @@ def pair_drawn(
     Args:
         reference, design, mask: paths of the photo, of its artwork, of white where it is sewn.
         draw: who draws a missing design; None: it is made without any model.
+        drawer: what is recorded of who draws, a key of `backend.styles.DESIGNED`.
 
     Raises:
         InputError: a file cannot be used.
@@ -121,14 +134,16 @@ def pair_drawn(
     yield
     stack = scaled(np.dstack(layers), box, thread, profile)
     embroidery, art = stack[..., :3], (stack[..., 3] > 0.5).astype(np.float32)
-    flat = plain(profile, embroidery, art, seed)
+    flat, designed = plain(profile, embroidery, art, seed), made_plainly(profile)
     yield
     if design is not None:
+        designed = "given"
         cover = stack[..., 7:]
         flat = stack[..., 4:7] * cover + _cloth_alone(flat, art) * (1.0 - cover)
     elif draw is not None:
+        designed = drawer
         flat = yield from draw(embroidery, flat)
-    return Pair(eight_bit(flat), eight_bit(embroidery), art)
+    return Pair(eight_bit(flat), eight_bit(embroidery), art, designed)
 
 
 def _cloth_alone(flat: NDArray[np.float32], art: NDArray[np.float32]) -> NDArray[np.float32]:

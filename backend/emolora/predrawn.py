@@ -63,7 +63,7 @@ def _kept(job: TrainJob, profile: Profile) -> Pair | None:
     folder = kept_pair(job, profile)
     try:
         return None if folder is None else Pair.load(folder)
-    except InputError:
+    except (InputError, OSError, ValueError, KeyError):
         return None
 
 
@@ -80,7 +80,9 @@ def _pair(
         drawn = yield from draw(embroidery, flat)
         return drawn
 
-    steps = pair_drawn(profile, job.reference, watched, mask=job.mask, seed=job.seed)
+    steps = pair_drawn(
+        profile, job.reference, watched, drawer="designer", mask=job.mask, seed=job.seed
+    )
     try:
         while True:
             try:

@@ -13,11 +13,11 @@ from backend import tasks
 from backend.emolora import blocks as block_choice
 from backend.emolora import complementary, stage_one, stage_two
 from backend.emolora.adapter import Adapter, attention_blocks
-from backend.emolora.checkpoint import PAIR_MARK, Partial
+from backend.emolora.checkpoint import Partial
 from backend.emolora.encoded import EncodedPair, encoding_steps, window_boxes
 from backend.emolora.finish import finish
 from backend.emolora.optimiser import make_optimiser, take_step
-from backend.emolora.pair import Pair, pair_steps
+from backend.emolora.pair import PAIR_MARK, Pair, pair_steps
 from backend.jobs import Progress, Result, TrainJob
 from backend.models.loading import Models
 from backend.progress import Meter, Stage

@@ -49,6 +49,7 @@ def test_an_analysis_says_what_it_measured_and_why(
         "design.png",
         "embroidery.png",
         "mask.png",
+        "pair.json",
     }
     with Image.open(result.outputs["plot"]) as plot:
         assert plot.width > 500

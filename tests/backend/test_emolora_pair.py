@@ -133,6 +133,7 @@ def test_a_given_design_and_mask_are_used(tiny_models: Models, photo: Path, tmp_
     made = _made(tiny_models, str(photo), design=str(tmp_path / "art.png"))
     sewn = made.mask > 0
     assert made.design[sewn].mean(axis=0) == pytest.approx([0, 1, 0], abs=0.1)
+    assert made.designed == "given"
     mask = Image.new("L", (200, 160), 0)
     ImageDraw.Draw(mask).rectangle((80, 60, 120, 100), fill=255)
     mask.save(tmp_path / "mask.png")
@@ -148,6 +149,7 @@ def test_models_can_make_the_design(tiny_models: Models, photo: Path) -> None:
     again = _made(tiny_models, str(photo), seed=0)
     assert drawn.design.shape == plain.design.shape
     assert not np.array_equal(drawn.design, plain.design)
+    assert (drawn.designed, plain.designed) == ("base", "flattened")
     assert np.array_equal(drawn.design, again.design)
     assert np.array_equal(drawn.embroidery, plain.embroidery)
 
@@ -165,6 +167,7 @@ def test_a_pair_comes_back_from_disk_as_it_was(
     read = pair.Pair.load(tmp_path)
     for name in ("design", "embroidery", "mask"):
         assert np.array_equal(getattr(made, name), getattr(read, name)), name
+    assert read.designed == "flattened"
 
 
 def test_windows_show_the_most_motif_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Generator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from backend.models import loading, profiles
 from backend.models import sd3 as networks
 from backend.models.profiles import PAPER_BLOCKS
 from backend.progress import outcome
+from backend.styles import Style
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +90,9 @@ def test_a_training_goes_on_without_drawing_again(
     kept = Pair.load(Path(f"{job.out}.partial"))
     monkeypatch.setattr(networks, "load", _never)
     collect(Engine().run(job))
-    style = Path(job.out)
-    assert np.array_equal(Pair.load(_renamed(style)).design, kept.design)
+    style = Style.load(job.out)
+    assert np.array_equal(style.design, kept.design)
+    assert style.designed == kept.designed == "designer"
     # Another photo is another pair.
     with pytest.raises(AssertionError):
         collect(Engine().run(replace(job, seed=7)))
@@ -113,6 +116,8 @@ def test_an_analysis_has_its_design_drawn_unless_that_is_given(
     drawn: Pair = outcome(pair_drawn(PROFILE, str(photo), draw, seed=asked.seed))
     same = np.array_equal(Pair.load(Path(job.out)).design, drawn.design)
     assert same == (not given)
+    data = json.loads((Path(job.out) / "analysis.json").read_text())
+    assert data["designed"] == ("given" if given else "designer")
 
 
 def test_complementary_designs_are_drawn_while_the_base_model_waits(
@@ -187,9 +192,3 @@ def test_the_command_line_says_who_draws(
 
 def _never(*_: object) -> Generator[Progress, None, None]:
     raise AssertionError("it was drawn again")
-
-
-def _renamed(style: Path) -> Path:
-    """A style's pictures under the names of a pair."""
-    shutil.copy(style / "reference.png", style / "embroidery.png")
-    return style

@@ -45,6 +45,7 @@ def test_training_leaves_a_style(tiny_models: Models, photo: Path, tmp_path: Pat
     style.check(tiny_models)
     assert result.outputs["style"] == str(out)
     assert style.name == "disc"
+    assert style.designed == "flattened"
     assert style.prompts.embroidery == "a red disc in [emb] style"
     assert dict(style.steps) == {"one": 5, "two": 3}
     assert 2 <= len(style.blocks) <= 5

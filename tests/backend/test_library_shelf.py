@@ -167,7 +167,14 @@ def test_show_tells_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     shelf_of(tmp_path, "roses")
     assert command("show", "roses", "--library", tmp_path) == 0
     text = capsys.readouterr().out
-    for part in ("in [emb] style", "7 px", "3 + 2 steps", "Ask first.", "in 1.0 minutes"):
+    for part in (
+        "in [emb] style",
+        "7 px",
+        "3 + 2 steps",
+        "Ask first.",
+        "in 1.0 minutes",
+        "not recorded",
+    ):
         assert part in text
     assert command("show", "roses", "--library", tmp_path, "--json") == 0
     assert json.loads(capsys.readouterr().out)["rank"] == 4

@@ -67,7 +67,7 @@ def test_a_style_comes_back_as_it_was(style: Style, tmp_path: Path) -> None:
     assert is_style(tmp_path / "roses")
     assert [path.name for path in tmp_path.iterdir()] == ["roses"]
     data = json.loads((tmp_path / "roses" / "style.json").read_text())
-    assert data["schema"] == 2
+    assert data["schema"] == 3
     assert data["blocks"] == ["mid_block.attentions.0"]
 
 
@@ -78,11 +78,19 @@ def test_an_older_style_is_of_embroidery(style: Style, tmp_path: Path) -> None:
     assert data.pop("task") == "embroidery"
     path.write_text(json.dumps({**data, "schema": 1}))
     assert Style.load(tmp_path / "roses").task == "embroidery"
+    assert Style.load(tmp_path / "roses").designed == "unknown"
     path.write_text(json.dumps({**data, "schema": 2}))  # since then every style says it
     with pytest.raises(StyleError, match="missing or unknown"):
         Style.load(tmp_path / "roses")
-    replace(style, task="sketch").save(tmp_path / "roses")
-    assert Style.load(tmp_path / "roses").task == "sketch"
+    del data["designed"]
+    path.write_text(json.dumps({**data, "task": "painting", "schema": 2}))
+    assert Style.load(tmp_path / "roses").designed == "unknown"
+    path.write_text(json.dumps({**data, "task": "painting", "schema": 3}))  # nor this, since 3
+    with pytest.raises(StyleError, match="missing or unknown"):
+        Style.load(tmp_path / "roses")
+    replace(style, task="sketch", designed="lines").save(tmp_path / "roses")
+    read = Style.load(tmp_path / "roses")
+    assert (read.task, read.designed) == ("sketch", "lines")
 
 
 def test_saving_again_replaces_the_whole_style(style: Style, tmp_path: Path) -> None:
@@ -121,11 +129,13 @@ def _spoil(folder: Path, what: str) -> None:
     path = folder / "style.json"
     data = json.loads(path.read_text())
     if what == "schema":
-        data["schema"] = 3
+        data["schema"] = 4
     elif what == "field":
         del data["prompts"]
     elif what == "task":
         data["task"] = "knitting"
+    elif what == "designed":
+        data["designed"] = ["by", "me"]
     elif what == "surplus":
         data["surprise"] = 1
     elif what == "list":
@@ -144,10 +154,11 @@ def _spoil(folder: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("schema", "schema 3"),
+        ("schema", "schema 4"),
         ("field", "missing or unknown"),
         ("surplus", "missing or unknown"),
         ("task", "task cannot be"),
+        ("designed", "designed cannot be"),
         ("list", "not a style's description"),
         ("json", "cannot be read"),
         ("weights", "weights are damaged"),

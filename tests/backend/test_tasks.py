@@ -201,6 +201,7 @@ def test_each_task_is_trained_and_restyles(
     assert style.plot is not None  # the blocks were measured
     assert style.preview is not None
     assert json.loads((out / "style.json").read_text())["task"] == task
+    assert style.designed == ("smoothed" if task == "painting" else "lines")
     rgba = np.dstack([_sketch(), np.ones((80, 96), np.float32)])
     request = RestyleJob(style=str(out), input="a.png", out="b.png", task=task)
     made = finish(restyle(tiny_models, style, rgba, None, request))
