@@ -14,26 +14,14 @@ from typing import Any
 from backend.batch.workers import Lost, Message, Ready, read
 from backend.errors import ResourceError
 from backend.jobs import Job, job_to_dict
-from backend.service.devices import devices, only
+from backend.service.devices import devices, places
 from backend.service.locks import Lock
 from backend.service.process import WORKER, cause_of_death
 
-__all__ = ["LocalWorkers", "variables"]
+__all__ = ["LocalWorkers"]
 
 PATIENCE = 4.0  # seconds that workers get to stop by themselves; they take at most 3.5
 _POLL = 0.5
-
-
-def variables(count: int, gpus: Sequence[str], processors: int) -> list[dict[str, str]]:
-    """What each of `count` workers has in its environment beside this process's own.
-
-    Each gets one of several GPUs in turn, and its share of the processors; one worker alone has
-    whatever there is.
-    """
-    shares = {} if count == 1 else {"OMP_NUM_THREADS": str(max(1, processors // count))}
-    return [
-        {**shares, **(only(gpus[number % len(gpus)]) if gpus else {})} for number in range(count)
-    ]
 
 
 class LocalWorkers:
@@ -50,11 +38,7 @@ class LocalWorkers:
     ) -> None:
         gpus = devices()
         self.count = count or len(gpus) or 1
-        given = os.environ.keys() & {"OMP_NUM_THREADS"}
-        self._variables = [
-            {name: value for name, value in each.items() if name not in given}
-            for each in variables(self.count, gpus, _processors())
-        ]
+        self._variables = places(self.count, gpus)
         self._lock, self._command = lock, command
         self._news: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[str]] = {}
@@ -131,12 +115,6 @@ class LocalWorkers:
         if not self._closing:
             _close(process.stdin)
             self._news.put((number, Lost(cause_of_death(code))))
-
-
-def _processors() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _close(stream: Any) -> None:

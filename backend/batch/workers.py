@@ -97,6 +97,6 @@ def read(message: dict[str, Any] | None) -> Message | None:
             return Failed(f"{error} {remedy}".strip())
         case {"cancelled": True}:
             return Failed("It was cancelled.")
-        case {"log": _}:
+        case {"log": _} | {"begun": True}:
             return None
     raise ValueError(f"a worker said {message!r}")

@@ -29,8 +29,8 @@ characters, a running job at most 500 of them, and secrets and paths outside the
 
 Work runs in processes of its own: one for first looks, and one for all else on each GPU, or one if
 there is none or one (`serve --workers N`: N in place of one). A worker that crashes fails its job,
-unless that was finished, and is started again after a growing pause; after five crashes in a row
-what waits is failed too.
+unless that was finished, or had not begun: then it waits again, once. Workers are started again
+after a growing pause; after five crashes in a row what waits is failed too.
 
 With `serve --quota-gb X` a job is refused where the results of the newest 1,000 jobs, checkpoints
 included, leave no room for it, when it is sent and again before it starts. Nothing is deleted by

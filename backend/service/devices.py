@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["devices", "only", "share_of"]
+__all__ = ["devices", "places"]
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _DRIVER = Path("/proc/driver/nvidia/gpus")
@@ -31,16 +32,28 @@ def devices(variables: Mapping[str, str] = os.environ) -> list[str]:
     return found if len(found) > 1 and "-1" not in found else []
 
 
-def only(device: str) -> dict[str, str]:
-    """Variables of a process that is to see this one alone."""
-    return {_VISIBLE: device}
+def _processors() -> int:
+    """How many this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def share_of(workers: int, variables: Mapping[str, str] = os.environ) -> dict[str, str] | None:
-    """Variables of one of several processes that compute on the CPU; the user's own count stays."""
-    if workers == 1 or _THREADS in variables:
-        return None
-    return {_THREADS: str(max(1, (os.cpu_count() or 1) // workers))}
+def places(
+    count: int, gpus: Sequence[str], variables: Mapping[str, str] = os.environ
+) -> list[dict[str, str]]:
+    """What each of `count` workers has in its environment beside this process's own.
+
+    Each gets one of several GPUs in turn, and its share of the processors; one worker alone has
+    whatever there is, and the user's own count of threads stays.
+    """
+    share = {_THREADS: str(max(1, _processors() // count))}
+    if count == 1 or _THREADS in variables:
+        share = {}
+    return [
+        {**share, **({_VISIBLE: gpus[number % len(gpus)]} if gpus else {})}
+        for number in range(count)
+    ]
 
 
 def _ask() -> list[str]:

@@ -81,6 +81,8 @@ class Lane:
         self._worker: Worker | None = None
         self._running: str | None = None
         self._given = False  # whether the worker has heard of the running job
+        self._begun = False  # whether it has begun it
+        self._spared: str | None = None  # the job that went back to the queue, not begun
         self._cancelling = False
         self._ultimatum: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
@@ -195,7 +197,7 @@ class Lane:
         )
 
     async def _work(self, id: str) -> None:
-        self._lines = 0
+        self._lines, self._begun = 0, False
         try:
             try:
                 last = await self._last_word(id)
@@ -214,7 +216,7 @@ class Lane:
                 if not self._cancelling:
                     # What kills both may kill the worker first: then the job is for next time.
                     await asyncio.sleep(OUTLIVING)
-                last = self._cause()
+                last = self._cause(id)
             await self._conclude(id, last)
         finally:
             self._let_go()
@@ -237,6 +239,10 @@ class Lane:
             message = await self._worker.receive()
             if message is not None and "log" in message:
                 self._hear(id, message["log"])
+                continue
+            if message is not None:
+                self._begun = True
+            if message is not None and "begun" in message:
                 continue
             if message is None or "progress" not in message:
                 return message
@@ -290,6 +296,8 @@ class Lane:
                 return self._store.done(id, Result(**result), artefacts)
             case {"error": error, "remedy": remedy}:
                 return self._store.failed(id, error, remedy)
+            case {"again": True} if not self._cancelling:
+                return self._store.requeue(id)
         return self._store.cancelled(id)
 
     def _finished(self, id: str) -> dict[str, Any] | None:
@@ -300,13 +308,25 @@ class Lane:
         artefacts = [each.to_dict() for each in receipt.artefacts]
         return {"done": dataclasses.asdict(receipt.result), "artefacts": artefacts}
 
-    def _cause(self) -> dict[str, Any]:
+    def _cause(self, id: str) -> dict[str, Any]:
         """The last word in place of a worker that has none."""
         if self._cancelling:
             return {"cancelled": True}
         assert self._worker is not None
+        cause = self._worker.cause_of_death()
+        if not self._begun:
+            # Something else has ended it, unless the next one ends in the same way.
+            if id != self._spared:
+                self._spared = id
+                _log.warning("job %s: its worker ended before it began (%s)", id, cause)
+                return {"again": True}
+            return {
+                "error": f"Two worker processes ended before they began this job ({cause}).",
+                "remedy": "`python -m backend doctor` and the log say more; then run the job "
+                "again.",
+            }
         return {
-            "error": f"The worker process ended unexpectedly ({self._worker.cause_of_death()}).",
+            "error": f"The worker process ended unexpectedly ({cause}).",
             "remedy": "Memory may have run out: close other programs or use a smaller image, "
             "then run the job again; training goes on from its last checkpoint.",
         }

@@ -17,7 +17,7 @@ __all__ = ["WORKER", "Worker", "cause_of_death"]
 WORKER = (sys.executable, "-m", "backend.service.worker")
 LAST_PATIENCE = 0.5  # seconds between the end of a worker's output and its own end
 _LINE_LIMIT = 2**20
-_MESSAGES = {"progress", "log", "done", "error", "cancelled"}
+_MESSAGES = {"begun", "progress", "log", "done", "error", "cancelled"}
 
 
 class Worker:

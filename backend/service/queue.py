@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from backend.jobs import JOB_TYPES, Job, JobState, JobStatus, PreviewJob
-from backend.service.devices import only, share_of
+from backend.service.devices import places
 from backend.service.lane import Lane
 from backend.service.process import WORKER
 from backend.service.quota import Quota
@@ -19,7 +19,6 @@ __all__ = ["Queue"]
 QUICK = frozenset({PreviewJob.kind})  # seconds of work, and no model to load
 LONG = frozenset(JOB_TYPES) - QUICK
 IDLE_SECONDS = {QUICK: 60.0, LONG: 900.0}  # a model is worth keeping for longer
-Places = list[dict[str, str] | None]  # variables of a worker, each
 
 
 class Queue:
@@ -50,11 +49,8 @@ class Queue:
         self._store = store
         self._admit = (quota or Quota(store)).check
         # A first look does not use a GPU.
-        apart: Places = [only(each) for each in devices]
-        places: dict[frozenset[str], Places] = {
-            QUICK: [None],
-            LONG: (apart or [share_of(workers)]) * workers,
-        }
+        variables: dict[frozenset[str], list[dict[str, str]]]
+        variables = {QUICK: [{}], LONG: places(workers * max(1, len(devices)), devices)}
         self._lanes = [
             Lane(
                 store,
@@ -65,11 +61,11 @@ class Queue:
                 records,
                 self._admit,
                 redact,
-                variables,
+                place,
                 self._hopeless,
             )
             for kinds, seconds in IDLE_SECONDS.items()
-            for variables in places[kinds]
+            for place in variables[kinds]
         ]
 
     def submit(self, job: Job, owner: int | None = None, key: str | None = None) -> JobStatus:

@@ -32,7 +32,10 @@ _NEXT = {
     JobState.QUEUED: {JobState.RUNNING, JobState.FAILED, JobState.CANCELLED},
     JobState.RUNNING: {JobState.QUEUED, JobState.DONE, JobState.FAILED, JobState.CANCELLED},
 }
-_STATUS = "SELECT seq, id, kind, state, result, error, remedy FROM jobs"
+_STATUS = (
+    "SELECT id, kind, state, result, error, remedy, (SELECT progress FROM events "
+    "WHERE job = seq AND progress IS NOT NULL ORDER BY n DESC LIMIT 1) FROM jobs"
+)
 _UNFINISHED = "state IN ('queued', 'running')"
 
 
@@ -348,17 +351,12 @@ class JobStore:
             )
 
     def _status(self, row: tuple[Any, ...]) -> JobStatus:
-        seq, id, kind, state, result, error, remedy = row
-        latest = self._database.rows(
-            "SELECT progress FROM events WHERE job = ? AND progress IS NOT NULL "
-            "ORDER BY n DESC LIMIT 1",
-            seq,
-        )
+        id, kind, state, result, error, remedy, progress = row
         return JobStatus(
             id=id,
             kind=kind,
             state=JobState(state),
-            progress=_progress(latest[0][0]) if latest else None,
+            progress=_progress(progress) if progress else None,
             result=None if result is None else Result(**json.loads(result)),
             error=error,
             remedy=remedy,

@@ -1,9 +1,11 @@
 """The process that does the work: JSON lines in on stdin, JSON lines out on stdout.
 
     in   {"run": ID, "job": {…}, "receipt": PATH}   {"cancel": ID}
-    out  {"progress": {…}}   {"log": {"level": …, "text": …}}
+    out  {"begun": true}   {"progress": {…}}   {"log": {"level": …, "text": …}}
          {"done": {…}, "artefacts": […]}   {"cancelled": true}
          {"error": …, "remedy": …, "trace": …}
+
+A worker that ends before it says that a job has begun has done nothing about it.
 
 Before a job's result is put in its place, its receipt says what it is, if it has one: so the next
 service knows it if this one ends before it has heard the last word.
@@ -185,6 +187,7 @@ def main() -> None:
     logging.captureWarnings(True)
     inbox, engine = _Inbox(sys.stdin), Engine()
     while (order := inbox.next()) is not None:
+        _say({"begun": True})
         _say(_run(engine, order, inbox))
 
 

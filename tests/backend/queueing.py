@@ -15,6 +15,10 @@ from backend.service.store import JobStore
 Check = Callable[[Queue, JobStore], Awaitable[None]]
 SECONDS = 60.0
 FINAL = tuple(state for state in JobState if state.final)
+PROGRESS = (
+    "print(json.dumps({'progress': {'stage': 's', 'step': 1, 'steps': 2, 'seconds_left': 1.0}}), "
+    "flush=True)"
+)
 DONE = "print(json.dumps({'done': {'outputs': {'pid': str(os.getpid())}}}), flush=True)"
 
 
@@ -26,7 +30,15 @@ def training(n: int) -> TrainJob:
     return TrainJob(reference="/r.png", out=f"/nowhere/style-{n}")
 
 
-def worker(body: str, first: str = "") -> tuple[str, ...]:
+def worker(body: str, first: str = "", *, begins: bool = True) -> tuple[str, ...]:
+    """What to do about each order.
+
+    Args:
+        first: what to do before the first.
+        begins: whether it says that it begins them.
+    """
+    if begins:
+        body = f"print(json.dumps({{'begun': True}}), flush=True)\n{body}"
     lines = "\n".join(f"    {line}" for line in body.splitlines())
     program = (
         "import json, os, sys, time\nfrom pathlib import Path\n"
@@ -59,7 +71,10 @@ def with_queue(
     asyncio.run(run())
 
 
-async def until(store: JobStore, id: str, *states: JobState) -> JobStatus:
-    while store.status(id).state not in states:
+async def until(store: JobStore, id: str, *states: JobState, progress: bool = False) -> JobStatus:
+    """Wait for one of the states, and for some progress if that is asked for."""
+    while True:
+        status = store.status(id)
+        if status.state in states and (status.progress is not None or not progress):
+            return status
         await asyncio.sleep(0.01)
-    return store.status(id)

@@ -8,7 +8,6 @@ from collections.abc import Generator
 import pytest
 
 from backend.batch.cluster import Cluster, share
-from backend.batch.local import variables
 from backend.batch.ray import Actor
 from backend.batch.schedule import choose
 from backend.batch.workers import Failed, read
@@ -64,14 +63,6 @@ def test_workers_of_a_cluster_share_its_processors(
     processors: list[int], count: int, size: int
 ) -> None:
     assert share(processors, count) == size
-
-
-def test_local_workers_share_gpus_and_processors() -> None:
-    assert variables(1, [], 8) == [{}]
-    assert variables(3, [], 8) == [{"OMP_NUM_THREADS": "2"}] * 3
-    shared = variables(3, ["GPU-a", "GPU-b"], 2)
-    assert [each["CUDA_VISIBLE_DEVICES"] for each in shared] == ["GPU-a", "GPU-b", "GPU-a"]
-    assert {each["OMP_NUM_THREADS"] for each in shared} == {"1"}
 
 
 def test_an_address_without_a_cluster_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import stand_in
 from queueing import DONE, FINAL, SECONDS, look, until, with_queue, worker
-from running import environment
+from running import ROOT, environment
 
 from backend.jobs import (
     JobState,
@@ -121,5 +124,85 @@ def test_a_worker_leaves_it_to_the_service_what_a_signal_to_all_ends() -> None:
                 process.send_signal(number)
             process.stdin.write(json.dumps({"run": "1", "job": job}) + "\n")
             process.stdin.flush()
-            assert "error" in json.loads(process.stdout.readline())
+            said = [json.loads(process.stdout.readline()) for _ in range(2)]
+            assert said[0] == {"begun": True}
+            assert "error" in said[1]
         process.stdin.close()
+
+
+def test_a_job_whose_worker_is_killed_before_it_begins_is_done_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real worker, held up by the system, is killed with the order in its pipe."""
+    monkeypatch.setattr(lanes, "BACK_OFF", 0.01)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = (sys.executable, str(Path(stand_in.__file__)), "worker")
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        jobs = [
+            PreviewJob(reference="/r.png", input="/i.png", out=str(tmp_path / f"{n}.png"))
+            for n in range(3)
+        ]
+        await until(store, queue.submit(jobs[0]).id, *FINAL)
+        (pid,) = (lane._worker._process.pid for lane in queue._lanes if lane._worker is not None)
+        os.kill(pid, signal.SIGSTOP)
+        ids = [queue.submit(job).id for job in jobs[1:]]
+        await until(store, ids[0], JobState.RUNNING)
+        os.kill(pid, signal.SIGKILL)
+        for id in ids:
+            assert (await until(store, id, *FINAL)).state is JobState.DONE, store.status(id)
+        states = [each.state for each in store.events(ids[0], 0) if each.state]
+        assert [str(each) for each in states] == ["queued", "running"] * 2 + ["done"]
+
+    with_queue(command, check)
+    assert (tmp_path / "completed.log").read_text().split() == ["0.png", "1.png", "2.png"]
+
+
+def test_a_job_that_no_worker_lives_to_begin_fails_in_words_and_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "BACK_OFF", 0.01)
+    body = f"if '/1.' in order['job']['out']: os.kill(os.getpid(), 9)\n{DONE}"
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        ids = [queue.submit(look(n)).id for n in range(3)]
+        for id in ids:
+            await until(store, id, *FINAL)
+        assert [store.status(id).state.value for id in ids] == ["done", "failed", "done"]
+        assert "before they began this job (signal SIGKILL)" in store.status(ids[1]).error
+        assert store.status(ids[1]).remedy
+
+    with_queue(worker(body, begins=False), check)
+
+
+def test_workers_that_never_live_to_begin_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "BACK_OFF", 0.01)
+    monkeypatch.setattr(lanes, "LONGEST_BACK_OFF", 0.3)
+    program = f"import os, pathlib; pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()"
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        ids = [queue.submit(look(n)).id for n in range(6)]
+        for id in ids:
+            assert (await until(store, id, *FINAL)).state is JobState.FAILED
+        assert len(list(tmp_path.iterdir())) == lanes.MOST_CRASHES
+        assert "5 times in a row" in store.status(ids[-1]).error
+
+    with_queue((sys.executable, "-c", program), check)
+
+
+def test_a_cancel_before_the_job_has_begun_stays_when_the_worker_dies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "OUTLIVING", 0.3)
+
+    async def check(queue: Queue, store: JobStore) -> None:
+        id = queue.submit(look(0)).id
+        while not any(lane._crashes for lane in queue._lanes):
+            await asyncio.sleep(0.01)
+        assert store.status(id).state is JobState.RUNNING
+        queue.cancel(id)
+        assert (await until(store, id, *FINAL)).state is JobState.CANCELLED
+
+    with_queue(worker("os.kill(os.getpid(), 9)", begins=False), check)

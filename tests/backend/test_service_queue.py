@@ -3,75 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from queueing import DONE, FINAL, PROGRESS, look, training, until, with_queue, worker
 from running import alive
 
-from backend.jobs import JOB_TYPES, JobState, JobStatus, PreviewJob, RestyleJob, Result, TrainJob
+from backend.jobs import JOB_TYPES, JobState, PreviewJob, RestyleJob, Result
 from backend.service.lane import CANCEL_PATIENCE
 from backend.service.queue import Queue
 from backend.service.store import JobStore
 
-JOB = PreviewJob(reference="/r.png", input="/i.png", out="/nowhere/o.png")
-TRAINING = TrainJob(reference="/r.png", out="/nowhere/style")
-
-WORKER = """
-import json, sys, time
-for line in sys.stdin:
-    message = json.loads(line)
-    if "run" not in message:
-        continue
-    {body}
-    sys.stdout.flush()
-"""
-PROGRESS = (
-    'print(json.dumps({"progress": {"stage": "s", "step": 1, "steps": 2, "seconds_left": 1.0, '
-    '"message": "", "preview": None}}), flush=True)'
-)
-DONE = 'print(json.dumps({"done": {"outputs": {}, "measures": {}, "seconds": {}}}))'
-
-
-def worker(*body: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", WORKER.format(body="; ".join(body)))
-
-
-def with_queue(
-    command: tuple[str, ...],
-    test: Callable[[Queue, JobStore], Awaitable[None]],
-    idle: float | None = None,
-) -> None:
-    async def run() -> None:
-        store = JobStore()
-        queue = Queue(store, command, idle)
-        work = asyncio.create_task(queue.run())
-        try:
-            await test(queue, store)
-        finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
-
-    asyncio.run(run())
-
-
-async def until(store: JobStore, id: str, *states: JobState, progress: bool = False) -> JobStatus:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        status = store.status(id)
-        if status.state in states and (status.progress is not None or not progress):
-            return status
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{id} never became {states}: {store.status(id)}")
+JOB, TRAINING = look(0), training(0)
 
 
 def test_a_worker_deaf_to_cancel_is_ended_and_replaced() -> None:
     assert CANCEL_PATIENCE < 2.0
-    deaf = worker(PROGRESS, "time.sleep(60)")
+    deaf = worker(f"{PROGRESS}\ntime.sleep(60)")
 
     async def check(queue: Queue, store: JobStore) -> None:
         first, second = queue.submit(JOB), queue.submit(JOB)
@@ -105,7 +53,7 @@ def test_a_worker_that_dies_fails_its_job_alone() -> None:
             assert "exit code 7" in status.error
             assert status.remedy
 
-    with_queue(worker(PROGRESS, "sys.exit(7)"), check)
+    with_queue(worker(f"{PROGRESS}\nsys.exit(7)"), check)
 
 
 @pytest.mark.parametrize(
@@ -116,11 +64,11 @@ def test_a_worker_that_talks_nonsense_fails_its_job(body: str) -> None:
     async def check(queue: Queue, store: JobStore) -> None:
         assert (await until(store, queue.submit(JOB).id, JobState.FAILED)).error
 
-    with_queue(worker(body, "sys.stdout.flush()", "sys.exit(0)"), check)
+    with_queue(worker(f"{body}\nsys.stdout.flush()\nsys.exit(0)"), check)
 
 
 def test_a_job_that_finishes_while_it_is_cancelled_stays_done() -> None:
-    quick = worker(PROGRESS, "time.sleep(0.3)", DONE)
+    quick = worker(f"{PROGRESS}\ntime.sleep(0.3)\n{DONE}")
 
     async def check(queue: Queue, store: JobStore) -> None:
         job = queue.submit(JOB)
@@ -132,9 +80,6 @@ def test_a_job_that_finishes_while_it_is_cancelled_stays_done() -> None:
         assert (await until(store, follower.id, *FINAL)).state is JobState.DONE
 
     with_queue(quick, check)
-
-
-FINAL = tuple(state for state in JobState if state.final)
 
 
 def test_jobs_run_one_by_one_in_their_order() -> None:
@@ -151,9 +96,7 @@ def test_jobs_run_one_by_one_in_their_order() -> None:
 
 
 HELD = worker(
-    PROGRESS,
-    'time.sleep(60 if message["job"]["kind"] == "train" else 0)',
-    f"{DONE[:-1]}, flush=True)",
+    f"{PROGRESS}\ntime.sleep(60 if order['job']['kind'] == 'train' else 0)\n{DONE}",
 )
 
 
@@ -191,7 +134,7 @@ def test_jobs_that_share_files_keep_their_order() -> None:
     training = store.add(TRAINING)
     assert store.next_queued(kinds) == training.id
     store.start(training.id)
-    inside = PreviewJob(reference="/nowhere/style/reference.png", input="/i.png", out="/o.png")
+    inside = PreviewJob(reference="/nowhere/style-0/reference.png", input="/i.png", out="/o.png")
     follower = RestyleJob(style="/s", input="/o.png", out="/f.png")
     spoiler = PreviewJob(reference="/p.png", input="/f.png", out="/o.png")
     waiting = [store.add(job).id for job in (inside, follower, spoiler)]
@@ -209,8 +152,6 @@ def test_jobs_that_share_files_keep_their_order() -> None:
 
 
 def test_an_idle_worker_gives_its_memory_back() -> None:
-    tell = 'print(json.dumps({"done": {"outputs": {"pid": str(os.getpid())}}}), flush=True)'
-
     async def check(queue: Queue, store: JobStore) -> None:
         pids = []
         for _ in range(2):
@@ -221,7 +162,7 @@ def test_an_idle_worker_gives_its_memory_back() -> None:
                 await asyncio.sleep(0.01)
         assert pids[0] != pids[1]
 
-    with_queue(worker("import os", tell), check, idle=0.2)
+    with_queue(worker(DONE), check, idle=0.2)
 
 
 def test_a_worker_that_cannot_start_fails_the_job(tmp_path: Path) -> None:

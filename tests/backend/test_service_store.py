@@ -6,12 +6,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from queueing import look
 
 from backend.errors import InputError, ResourceError
 from backend.jobs import JOB_TYPES, JobState, PreviewJob, Progress, Result, TrainJob
 from backend.service import store as store_module
 from backend.service.artefacts import Artefact, measure
 from backend.service.database import SCHEMA_VERSION, Database, StoreError
+from backend.service.events import LogLine
 from backend.service.receipts import Receipt
 from backend.service.records import Records
 from backend.service.recovery import recover
@@ -280,3 +282,23 @@ def test_workers_of_an_earlier_service_are_waited_for(
         assert store.add(JOB)  # the one that has it is untouched
     with Records(records.folder.parent):
         pass
+
+
+def test_all_jobs_are_one_question_to_the_table(path: Path) -> None:
+    database = Database(path)
+    store = JobStore(database)
+    ids = [store.add(look(n)).id for n in range(5)]
+    for id in ids[:3]:
+        store.start(id)
+        for step in (1, 2):
+            store.progress(id, progress(step))
+        store.log(id, LogLine("info", "after the last progress"))
+    asked: list[str] = []
+    database._connection.set_trace_callback(asked.append)
+    found = store.all()
+    database._connection.set_trace_callback(None)
+    assert len(asked) == 1
+    assert [each.id for each in found] == ids
+    assert [each.progress and each.progress.step for each in found] == [2, 2, 2, None, None]
+    assert found == [store.status(id) for id in ids]
+    database.close()

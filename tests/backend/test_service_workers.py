@@ -201,11 +201,14 @@ def test_as_many_workers_as_wanted(
 
 
 def test_workers_share_the_cores_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
-    assert gpus.share_of(1, {}) is None
-    assert gpus.share_of(3, {}) == {"OMP_NUM_THREADS": "5"}
-    assert gpus.share_of(64, {}) == {"OMP_NUM_THREADS": "1"}
-    assert gpus.share_of(3, {"OMP_NUM_THREADS": "2"}) is None
+    monkeypatch.setattr(gpus, "_processors", lambda: 16)
+    assert gpus.places(1, [], {}) == [{}]
+    assert gpus.places(3, [], {}) == [{"OMP_NUM_THREADS": "5"}] * 3
+    assert gpus.places(64, [], {}) == [{"OMP_NUM_THREADS": "1"}] * 64
+    assert gpus.places(3, [], {"OMP_NUM_THREADS": "2"}) == [{}] * 3
+    shared = gpus.places(3, ["GPU-a", "GPU-b"], {})
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in shared] == ["GPU-a", "GPU-b", "GPU-a"]
+    assert {each["OMP_NUM_THREADS"] for each in shared} == {"5"}
 
 
 def test_one_gpu_s_crash_leaves_the_other_s_job_alone(tmp_path: Path) -> None:
