@@ -48,6 +48,8 @@ __all__ = [
 
 # A block that weighs less is left out: it would cost as much as any other and change nothing.
 LEAST_WEIGHT = 0.1
+# Two pictures of which a block says the same but for this much are the same to it.
+_SAME = 1e-3
 
 
 @dataclass(slots=True)
@@ -156,7 +158,8 @@ class Judgement:
 
     Attributes:
         late: mean similarity over the late segments.
-        deviations: how far that lies above the mean of all blocks, in standard deviations.
+        deviations: how far that lies above the mean of all blocks, in standard deviations of
+            -ln(1 - late).
         style: whether the block is taken for the style.
         why: the reason in words.
     """
@@ -173,8 +176,11 @@ def judge(
 ) -> tuple[Judgement, ...]:
     """The automatic rule: blocks whose late similarity is statistically low carry the style.
 
-    A block counts as style if its mean over the late segments lies `threshold` standard deviations
-    below the mean of all blocks; at least and at most so many as the settings say, lowest first.
+    What a block says differs by 1 - s, s its mean similarity over the late segments. That goes over
+    orders of magnitude from block to block, so it is compared as a logarithm: else one very
+    different block hides that others are different too. A block counts as style if it lies
+    `threshold` standard deviations on the different side of the mean of all blocks; at least and
+    at most so many as the settings say, most different first.
 
     Args:
         table: (blocks, segments).
@@ -183,8 +189,9 @@ def judge(
         a judgement a block, in the order of `blocks`.
     """
     late = table[:, settings.late :].mean(axis=1)
-    spread = float(late.std())
-    deviations = (late - late.mean()) / spread if spread > 1e-9 else np.zeros_like(late)
+    alike = -np.log(np.maximum(1.0 - late, _SAME))
+    spread = float(alike.std())
+    deviations = (alike - alike.mean()) / spread if spread > 1e-9 else np.zeros_like(late)
     low = deviations < -settings.threshold
     order = np.argsort(late, kind="stable")
     count = int(np.clip(low.sum(), settings.at_least, settings.at_most))

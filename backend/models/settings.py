@@ -151,7 +151,9 @@ class BlockSettings:
     inversion: Literal["renoise", "ddim"] = setting("renoise", "how both images are inverted")
     renoise_iterations: int = setting(4, "fixed-point iterations a step")
     threshold: float = setting(
-        0.5, "standard deviations below the mean at which a block counts as style"
+        0.5,
+        "standard deviations below the mean, in the logarithm of what differs, at which a block "
+        "counts as style",
     )
     at_least: int = setting(2, "fewest style blocks of the automatic rule")
     at_most: int = setting(5, "most style blocks of the automatic rule")

@@ -87,6 +87,13 @@ def test_the_rule_takes_what_is_low_late(tiny_models: Models) -> None:
     assert chosen == tuple(ATTENTION_BLOCKS[i] for i in (1, 2, 6, 7))
 
 
+def test_one_very_different_block_does_not_hide_others(tiny_models: Models) -> None:
+    settings = replace(tiny_models.profile.blocks, late=5, at_least=2, at_most=5)
+    late = [0.9992, 0.9997, 1.0, 1.0, 1.0, 1.0, 0.99995, 1.0, 0.93, 0.72, 0.986]
+    chosen = blocks.choose(_table(late), ATTENTION_BLOCKS, settings)
+    assert chosen == ATTENTION_BLOCKS[8:11]
+
+
 @pytest.mark.parametrize(
     ("late", "count"), [([0.9] * 10 + [0.1], 2), ([0.1] * 5 + [0.5] + [0.9] * 5, 4)]
 )
@@ -101,8 +108,9 @@ def test_every_judgement_gives_its_reason(tiny_models: Models) -> None:
     found = blocks.judge(_table(late), ATTENTION_BLOCKS, settings)
     assert [each.block for each in found] == list(ATTENTION_BLOCKS)
     assert [each.late for each in found] == pytest.approx(late)
-    mean, deviation = np.mean(late), np.std(late)
-    assert found[1].deviations == pytest.approx((0.1 - mean) / deviation)
+    different = np.log(1.0 - np.array(late))
+    deviations = (different.mean() - different) / different.std()
+    assert [each.deviations for each in found] == pytest.approx(deviations)
     assert [index for index, each in enumerate(found) if each.style] == [1, 2, 3]
     assert "below the mean" in found[1].why
     assert "style begins at 0.5 below" in found[1].why

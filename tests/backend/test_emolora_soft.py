@@ -32,14 +32,15 @@ def _table(late: list[float]) -> np.ndarray:
 
 def test_weights_follow_how_far_below_the_mean_a_block_lies() -> None:
     late = [0.9] * 11
-    late[2], late[6], late[7] = 0.1, 0.6, 0.85
+    late[2], late[6], late[7] = 0.1, 0.6, 0.82
     table = _table(late)
     found = blocks.soft_weights(table, ATTENTION_BLOCKS, SETTINGS)
-    spread, mean = float(np.std(late)), float(np.mean(late))
-    assert set(found) == {ATTENTION_BLOCKS[2], ATTENTION_BLOCKS[6]}
-    assert found[ATTENTION_BLOCKS[2]] == 1.0
-    wanted = max(0.5, (mean - 0.6) / spread)
-    assert found[ATTENTION_BLOCKS[6]] == pytest.approx(wanted)
+    different = np.log(1.0 - np.array(late))
+    wanted = (different - different.mean()) / different.std()
+    assert set(found) == {ATTENTION_BLOCKS[i] for i in (2, 6, 7)}
+    assert found[ATTENTION_BLOCKS[2]] == found[ATTENTION_BLOCKS[6]] == 1.0
+    assert 0.1 < wanted[7] < 0.5
+    assert found[ATTENTION_BLOCKS[7]] == pytest.approx(wanted[7])
     hard = blocks.choose(table, ATTENTION_BLOCKS, SETTINGS)
     assert set(hard) <= set(found)
     assert all(found[name] >= 0.5 for name in hard)
