@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ _ABOUT = (
     "Compare methods on references and designs that no training saw. Writes report.html (pictures "
     "first, then tables with 95% intervals) and report.json into a folder, beside all that was "
     "made. Called again, it goes on where it was interrupted. The full benchmark takes hours on a "
-    "CPU; --quick takes minutes and shows that everything runs."
+    "CPU; --quick takes minutes and shows that everything runs. With --blocks the automatic choice "
+    "of style blocks is compared instead: with the paper's four and with random ones."
 )
 
 
@@ -26,6 +28,9 @@ def add_benchmark(commands: Any) -> None:
     )
     parser.add_argument(
         "--quick", action="store_true", help="few references and designs, little training"
+    )
+    parser.add_argument(
+        "--blocks", action="store_true", help="compare choices of style blocks, not methods"
     )
     parser.add_argument(
         "--references",
@@ -53,12 +58,13 @@ def add_benchmark(commands: Any) -> None:
 
 def _benchmark(options: argparse.Namespace) -> int:
     from backend.checks import clear_failures
+    from backend.evaluation.benchmark.block_study import STUDY, study, to_text
     from backend.evaluation.benchmark.settings import FULL, QUICK, Settings
     from backend.evaluation.benchmark.work import benchmark
 
     settings = Settings(
         out=options.out.expanduser().absolute(),
-        extent=QUICK if options.quick else FULL,
+        extent=STUDY if options.blocks else QUICK if options.quick else FULL,
         references=options.references,
         icons=tuple(options.icons),
         methods=tuple(each.strip() for each in options.methods.split(",") if each.strip()),
@@ -67,6 +73,10 @@ def _benchmark(options: argparse.Namespace) -> int:
         base=options.base,
     )
     with clear_failures(str(settings.out)):
+        if options.blocks:
+            found = watched(study(settings))
+            print(f"{to_text(json.loads(found.read_text(encoding='utf-8')))}\nreport: {found}")
+            return EXIT_OK
         page = watched(benchmark(settings))
     print(f"report: {page}")
     return EXIT_OK
