@@ -1,24 +1,45 @@
-"""A tiny SDXL, and the same as one checkpoint under the names of Stability AI's own networks."""
+"""A tiny SDXL, and the same as one checkpoint under the names of Stability AI's own networks.
+
+Widths are tiny; all else is as in SDXL 1.0's configuration and that of ControlNets for it: kinds
+and numbers of blocks, transformer layers in each (1, 2 and 10 by level, 70 in all), two encoders
+of different widths, two ways to pad a prompt, noise that is predicted on SDXL's own schedule.
+"""
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    EulerDiscreteScheduler,
+    UNet2DConditionModel,
+)
 from diffusers.loaders.single_file_utils import DIFFUSERS_TO_LDM_MAPPING
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from backend.starter.architecture import CONTROLNETS, TINY, build, save
 
-__all__ = ["save_checkpoint", "tiny_sdxl"]
+__all__ = ["LAYOUT", "save_checkpoint", "tiny_sdxl"]
 
 Tensors = dict[str, torch.Tensor]
 # Checkpoints tell SDXL's encoders apart by their widths, which must differ.
 _WIDTHS = (8, 24)
+# What SDXL's UNet and its ControlNets have in common, but for their widths.
+LAYOUT: dict[str, Any] = {
+    "in_channels": 4,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "layers_per_block": 2,
+    "transformer_layers_per_block": (1, 2, 10),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+}
+_UP = ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -46,20 +67,52 @@ def tiny_sdxl(folder: Path) -> dict[str, Any]:
     parts = build(TINY, seed=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        pooled = {"projection_class_embeddings_input_dim": 6 * TINY.time_width + _WIDTHS[1]}
-        parts["unet"] = UNet2DConditionModel.from_config({**parts["unet"].config, **pooled})
+        layout = LAYOUT | {
+            "block_out_channels": TINY.unet_channels,
+            "attention_head_dim": TINY.heads,
+            "norm_num_groups": TINY.unet_groups,
+            "cross_attention_dim": sum(_WIDTHS),
+            "addition_time_embed_dim": TINY.time_width,
+            "projection_class_embeddings_input_dim": 6 * TINY.time_width + _WIDTHS[1],
+        }
+        size = TINY.window // 8
+        parts["unet"] = UNet2DConditionModel(sample_size=size, up_block_types=_UP, **layout)
         for name in CONTROLNETS:
-            parts[name] = ControlNetModel.from_config({**parts[name].config, **pooled})
+            parts[name] = _controlnet(layout)
         parts["vae"] = AutoencoderKL.from_config(
-            {**parts["vae"].config, "mid_block_add_attention": True}
+            {
+                **parts["vae"].config,
+                "mid_block_add_attention": True,
+                "scaling_factor": 0.13025,
+            }
         )
         kinds = (CLIPTextModel, CLIPTextModelWithProjection)
         for name, kind, width in zip(("text_encoder", "text_encoder_2"), kinds, _WIDTHS):
             config = parts[name].config.to_dict()
             sizes = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": width}
             parts[name] = kind(CLIPTextConfig(**{**config, **sizes})).eval()
+    parts["tokenizer_2"] = copy.deepcopy(parts["tokenizer"])
+    parts["tokenizer_2"].pad_token = "!"
+    parts["scheduler"] = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="epsilon",
+        timestep_spacing="leading",
+        steps_offset=1,
+    )
     save(parts, folder)
     return parts
+
+
+def _controlnet(layout: dict[str, Any]) -> ControlNetModel:
+    """Shaken, for a fresh one says nothing."""
+    network = ControlNetModel(conditioning_embedding_out_channels=TINY.control_channels, **layout)
+    said = (*network.controlnet_down_blocks, network.controlnet_mid_block)
+    for part in (*said, network.controlnet_cond_embedding.conv_out):
+        for parameter in part.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return network
 
 
 def save_checkpoint(parts: dict[str, Any], path: Path) -> None:
