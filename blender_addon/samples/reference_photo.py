@@ -1,5 +1,7 @@
 """Makes the reference photo: `python -m blender_addon.samples.reference_photo [FOLDER]`.
 
+With `--materials`, the same embroidery in other thread: further references for the benchmark.
+
 Embroidery on woven cloth as real thread geometry, seen straight from above through a lens, in soft
 window light, rendered in Cycles. Beside it are written the flat design, aligned to the pixel, and
 the mask of thread against cloth. One Blender unit is one millimetre.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -22,7 +25,7 @@ from .drawing import Canvas, Floats, hex_colour
 from .reference_motif import REGIONS, SIDE, stitches, underlay
 from .threads import Tubes, sew_thread, weave
 
-__all__ = ["SIZE", "design", "make"]
+__all__ = ["MATERIALS", "SIZE", "Fibres", "design", "make", "make_material"]
 
 Pixels = NDArray[np.float32]
 
@@ -37,6 +40,33 @@ THREADS = {
     "stem": "#2f7d4b",
 }
 CLOTH = "#e2d8c6"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fibres:
+    """How thread takes the light.
+
+    Attributes:
+        metallic: share of the light that is mirrored in the thread's own colour.
+        filaments: fibres counted round the thread.
+        lay: how many of them turn past per mm of length.
+        depth: of the furrows between them, mm.
+    """
+
+    metallic: float
+    roughness: float
+    filaments: float
+    lay: float
+    depth: float
+
+
+MATERIALS = {
+    "rayon": Fibres(metallic=0.35, roughness=0.40, filaments=18.0, lay=11.0, depth=0.06),
+    "cotton": Fibres(metallic=0.0, roughness=0.75, filaments=11.0, lay=6.0, depth=0.07),
+    "metallic": Fibres(metallic=1.0, roughness=0.22, filaments=6.0, lay=16.0, depth=0.09),
+}
+"""Of threads; the sample photo's is rayon."""
+_CLOTH_FIBRES = Fibres(metallic=0.0, roughness=0.85, filaments=12.0, lay=9.0, depth=0.05)
 
 
 def _linear(colour: Floats) -> Floats:
@@ -67,27 +97,22 @@ def _object(name: str, tubes: Tubes, colours: Floats, material: bpy.types.Materi
     bpy.context.scene.collection.objects.link(bpy.data.objects.new(name, mesh))
 
 
-def _fibre_material(
-    name: str, *, metallic: float, roughness: float, filaments: float, lay: float, depth: float
-) -> bpy.types.Material:
-    """Fibres side by side: colour per thread, sheen along it, filaments as bump.
-
-    `filaments` are counted round the thread, `lay` is how many turn past per mm of length.
-    """
+def _fibre_material(name: str, fibres: Fibres) -> bpy.types.Material:
+    """Fibres side by side: colour per thread, sheen along it, filaments as bump."""
     material = new_material(name)
     tree = material.node_tree
     nodes, links = tree.nodes, tree.links
     shader = nodes["Principled BSDF"]
-    shader.inputs["Roughness"].default_value = roughness
+    shader.inputs["Roughness"].default_value = fibres.roughness
     # Light is mirrored within the fibre too, so that part of the gloss has the thread's colour.
-    shader.inputs["Metallic"].default_value = metallic
+    shader.inputs["Metallic"].default_value = fibres.metallic
     colour = nodes.new("ShaderNodeAttribute")
     colour.attribute_name = "thread"
     coordinates = nodes.new("ShaderNodeUVMap")
     coordinates.uv_map = "UVMap"
     product = nodes.new("ShaderNodeVectorMath")
     product.operation = "DOT_PRODUCT"
-    product.inputs[1].default_value = (filaments, lay, 0.0)
+    product.inputs[1].default_value = (fibres.filaments, fibres.lay, 0.0)
     links.new(coordinates.outputs["UV"], product.inputs[0])
     noise = nodes.new("ShaderNodeTexNoise")
     noise.noise_dimensions = "1D"
@@ -105,7 +130,7 @@ def _fibre_material(
     links.new(shaded.outputs["Vector"], shader.inputs["Base Color"])
     bump = nodes.new("ShaderNodeBump")
     bump.inputs["Strength"].default_value = 0.6
-    bump.inputs["Distance"].default_value = depth
+    bump.inputs["Distance"].default_value = fibres.depth
     links.new(noise.outputs["Fac"], bump.inputs["Height"])
     links.new(bump.outputs["Normal"], shader.inputs["Normal"])
     return material
@@ -138,24 +163,19 @@ def _camera() -> None:
     bpy.context.scene.camera = holder
 
 
-def _scene(random: np.random.Generator) -> None:
+def _scene(random: np.random.Generator, fibres: Fibres) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     top, bottom = stitches(random), underlay()
     everything = bottom + top
     base = {name: _linear(hex_colour(value)) for name, value in THREADS.items()}
     shade = random.normal(1.0, 0.05, (len(everything), 1))
     colours = np.array([base[s.colour] for s in everything]) * shade
-    thread = _fibre_material(
-        "thread", metallic=0.35, roughness=0.40, filaments=18.0, lay=11.0, depth=0.06
-    )
+    thread = _fibre_material("thread", fibres)
     _object("embroidery", sew_thread(everything, random), colours, thread)
     cloth = weave(random)
     count = int(cloth.tube.max()) + 1
     yarn = _linear(hex_colour(CLOTH)) * random.normal(1.0, 0.05, (count, 1))
-    cotton = _fibre_material(
-        "cotton", metallic=0.0, roughness=0.85, filaments=12.0, lay=9.0, depth=0.05
-    )
-    _object("cloth", cloth, yarn, cotton)
+    _object("cloth", cloth, yarn, _fibre_material("cotton", _CLOTH_FIBRES))
     _camera()
     _light((-34.0, 62.0, 44.0), (26.0, 18.0), 62000.0)
     _light((80.0, -20.0, 50.0), (60.0, 60.0), 5000.0)
@@ -243,25 +263,48 @@ def make(folder: Path, *, size: int = SIZE, samples: int = 20, threads: int = 0)
 
     `threads` 0 uses every core.
     """
-    random = np.random.default_rng(SEED)
-    _scene(random)
-    photo = _develop(_render(size, samples, threads), random)
+    photo = _take(MATERIALS["rayon"], size, samples, threads)
     flat, mask = design(size, *_seen_colours(photo))
     _write(folder / REFERENCE_PHOTO.name, photo)
     _write(folder / REFERENCE_DESIGN.name, flat)
-    _write(folder / REFERENCE_MASK.name, np.repeat((mask > 0.5).astype(np.float32), 3, axis=2))
+    _write(folder / REFERENCE_MASK.name, _whole(mask))
 
 
-if __name__ == "__main__":
+def make_material(
+    folder: Path, name: str, *, size: int = SIZE, samples: int = 20, threads: int = 0
+) -> None:
+    """Write NAME.png and NAME_mask.png: the photo in another of `MATERIALS`."""
+    photo = _take(MATERIALS[name], size, samples, threads)
+    _write(folder / f"{name}.png", photo)
+    _write(folder / f"{name}_mask.png", _whole(design(size, *_seen_colours(photo))[1]))
+
+
+def _take(fibres: Fibres, size: int, samples: int, threads: int) -> Pixels:
+    random = np.random.default_rng(SEED)
+    _scene(random, fibres)
+    return _develop(_render(size, samples, threads), random)
+
+
+def _whole(mask: Pixels) -> Pixels:
+    return np.repeat((mask > 0.5).astype(np.float32), 3, axis=2)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", nargs="?", type=Path, default=REFERENCE_PHOTO.parent)
+    parser.add_argument("--materials", nargs="+", choices=MATERIALS, metavar="NAME")
     parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
-    make(
-        options.folder.resolve(),
-        size=options.size,
-        samples=options.samples,
-        threads=options.threads,
-    )
+    folder = options.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    how = {"size": options.size, "samples": options.samples, "threads": options.threads}
+    if options.materials is None:
+        make(folder, **how)
+    for name in options.materials or ():
+        make_material(folder, name, **how)
+
+
+if __name__ == "__main__":
+    main()

@@ -195,3 +195,16 @@ def test_reference_script_renders_the_whole_chain(tmp_path: Path) -> None:
     for picture in (photo, flat):
         assert picture[6, 24, 0] > picture[6, 24, 1] + 40
         assert picture[38, 12, 1] > picture[38, 12, 0]
+
+
+def test_other_thread_gives_further_references_of_the_same_embroidery(tmp_path: Path) -> None:
+    shades = {}
+    for name in ("cotton", "metallic"):
+        reference_photo.make_material(tmp_path, name, size=96, samples=2, threads=1)
+        photo = pixels.read(tmp_path / f"{name}.png")[..., :3].astype(float).mean(axis=2)
+        sewn = pixels.read(tmp_path / f"{name}_mask.png")[..., 0] == 255
+        shades[name] = photo[sewn].std()
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "cotton.png", "cotton_mask.png", "metallic.png", "metallic_mask.png"
+    ]  # fmt: skip
+    assert shades["metallic"] > 1.1 * shades["cotton"]
