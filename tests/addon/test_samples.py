@@ -203,8 +203,9 @@ def test_other_thread_gives_further_references_of_the_same_embroidery(tmp_path: 
         reference_photo.make_material(tmp_path, name, size=96, samples=2, threads=1)
         photo = pixels.read(tmp_path / f"{name}.png")[..., :3].astype(float).mean(axis=2)
         sewn = pixels.read(tmp_path / f"{name}_mask.png")[..., 0] == 255
-        shades[name] = photo[sewn].std()
+        shades[name] = photo[sewn].mean()
     assert sorted(each.name for each in tmp_path.iterdir()) == [
         "cotton.png", "cotton_mask.png", "metallic.png", "metallic_mask.png"
     ]  # fmt: skip
-    assert shades["metallic"] > 1.1 * shades["cotton"]
+    # Metal is dark beside what scatters light.
+    assert shades["metallic"] < 0.9 * shades["cotton"], shades
