@@ -27,11 +27,14 @@ def fitted(profile: Profile, job: ModelJob) -> tuple[Profile, torch.device]:
     """The profile in the memory mode that fits, and where it will compute.
 
     Raises:
+        ProfileError: there is no such base model.
         ResourceError: it will not fit; with the memory it needs, and what helps.
     """
     from backend.models.loading import default_device, precision
     from backend.models.residence import place_of
+    from backend.models.sources import Source
 
+    Source.of(profile, job.base, job.base_config, offline=job.offline)
     device = default_device()
     mode = memory.fitting(
         profile,

@@ -18,7 +18,8 @@ from typing import Literal
 
 from backend.errors import InputError, StyleError
 from backend.jobs import AnalyseJob, GenerateJob, RestyleJob, TrainJob
-from backend.models.profiles import KindSettings, Profile
+from backend.models.profiles import Profile
+from backend.models.settings import ATTENTION_BLOCKS, KindSettings
 
 __all__ = ["Task", "check_reference", "check_style", "get", "names"]
 
@@ -145,8 +146,17 @@ def check_reference(job: TrainJob | AnalyseJob) -> None:
     """Refuse what does not go together, before any work.
 
     Raises:
-        InputError: a design is given where the task draws it from the reference.
+        InputError: a design is given where the task draws it from the reference, or a block is
+            named that no base model has.
     """
+    if isinstance(job, TrainJob) and job.blocks not in ("auto", "paper", "all"):
+        wanted = [name.strip() for name in job.blocks.split(",") if name.strip()]
+        unknown = [name for name in wanted if name not in ATTENTION_BLOCKS]
+        if unknown or not wanted:
+            raise InputError(
+                f"blocks: there is no block {', '.join(unknown) or 'without a name'}.",
+                f"Use auto, paper, all, or names out of: {', '.join(ATTENTION_BLOCKS)}.",
+            )
     if get(job.task).fills_lines and job.design is not None:
         raise InputError(
             f"design: {job.task} takes the lines of its pair from the reference itself.",

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from backend.emolora.designs import Draw, by_base, draws, eight_bit, made_plainly, plain
 from backend.emolora.framing import scaled, with_margin
-from backend.emolora.registration import register
+from backend.emolora.registration import lay
+from backend.errors import InputError
 from backend.imaging.edges import thread_width
 from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
 from backend.imaging.locate import locate_motif
@@ -22,12 +23,14 @@ from backend.imaging.masks import bounding_box, extend_colours
 from backend.models.loading import Models
 from backend.models.profiles import Profile
 
-__all__ = ["PAIR_MARK", "Pair", "pair_drawn", "pair_steps"]
+__all__ = ["PAIR_MARK", "Pair", "pair_drawn", "pair_steps", "read_art"]
 
 PAIR_MARK = "pair.json"
 """The file of a pair that is written last."""
 
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+# Sides of what a mask must select, pixels: a few threads.
+_LEAST_MASK = 32
 _PICTURES = ("design", "embroidery", "mask")
 
 
@@ -112,7 +115,7 @@ def pair_drawn(
     photo = read_reference(reference)
     yield
     if mask is not None:
-        art = (read_mask(mask, photo.shape[:2]) > 0.5).astype(np.float32)
+        art = read_art(mask, photo.shape[:2])
         box = with_margin(bounding_box(art > 0.5), photo.shape[:2])
     elif settings.located:
         box, art = locate_motif(photo)
@@ -124,7 +127,7 @@ def pair_drawn(
     if design is not None:
         crop = np.s_[box[1] : box[3], box[0] : box[2]]
         laid = np.zeros((*photo.shape[:2], 4), dtype=np.float32)
-        laid[crop] = register(read_rgba(design, max_side=2048), photo[crop], art[crop])
+        laid[crop] = lay(design, photo[crop], art[crop])
         if mask is None and settings.located and 0.02 < laid[..., 3].mean() < 0.98:
             covered = (laid[..., 3] > 0.5).astype(np.uint8)
             art = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, _DISC).astype(np.float32)
@@ -144,6 +147,24 @@ def pair_drawn(
         designed = drawer
         flat = yield from draw(embroidery, flat)
     return Pair(eight_bit(flat), eight_bit(embroidery), art, designed)
+
+
+def read_art(path: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """A mask of where a photo is embroidered, 0 and 1, (H, W) = `shape`.
+
+    Raises:
+        InputError: it cannot be used, or selects next to nothing.
+    """
+    art = (read_mask(path, shape) > 0.5).astype(np.float32)
+    x0, y0, x1, y1 = bounding_box(art > 0.5)
+    if min(x1 - x0, y1 - y0) < _LEAST_MASK:
+        what = f"{x1 - x0} × {y1 - y0} pixels of the photo" if x1 else "nothing of the photo"
+        raise InputError(
+            f"{path}: this mask selects {what}.",
+            f"Give one that is white where the photo is embroidered, at least {_LEAST_MASK} pixels "
+            "a side, or leave it out.",
+        )
+    return art
 
 
 def _cloth_alone(flat: NDArray[np.float32], art: NDArray[np.float32]) -> NDArray[np.float32]:

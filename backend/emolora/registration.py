@@ -8,12 +8,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.errors import InputError
 from backend.imaging.colour import rgb_to_lab
+from backend.imaging.files import read_rgba
 from backend.imaging.masks import bounding_box
 
-__all__ = ["coverage_of", "register"]
+__all__ = ["coverage_of", "lay", "register"]
 
 _WORK_SIDE = 256
+# Longest side that a design is read at.
+_LARGEST = 2048
+# Share of what design and motif cover together that both must cover: with a photo's own artwork
+# it is 0.9 and more, with another's 0.1 to 0.7, as its outline happens to be.
+_FITS = 0.25
 # Colour difference from the border below which a pixel counts as the artwork's ground.
 _GROUND = 6.0
 # Degrees that a photo may be turned by; refining takes care of what is between.
@@ -110,6 +117,31 @@ def _features(rgb: NDArray[np.floating], weight: NDArray[np.floating]) -> NDArra
     """Blurred colour, zero on the ground, three channels."""
     lab = rgb_to_lab(rgb) * np.asarray(weight, dtype=np.float32)[..., None]
     return np.asarray(cv2.GaussianBlur(lab, (0, 0), 2.0), dtype=np.float32)
+
+
+def lay(path: str, photo: NDArray[np.floating], mask: NDArray[np.floating]) -> NDArray[np.float32]:
+    """`register` for the design in a file, which must look like it.
+
+    Raises:
+        InputError: the file cannot be used, or is no design of what the photo shows.
+    """
+    design = read_rgba(path, max_side=_LARGEST)
+    if not (coverage_of(design) > 0.5).any():
+        raise InputError(
+            f"{path}: nothing is drawn in this design.",
+            "Give the photo's flat artwork, or leave the design out.",
+        )
+    laid = register(design, photo, mask)
+    covered, sewn = laid[..., 3] > 0.5, mask > 0.5
+    share = float((covered & sewn).sum()) / max(1.0, float((covered | sewn).sum()))
+    if share < _FITS:
+        raise InputError(
+            f"{path}: this design does not fit the photo: best laid over it, the two share "
+            f"{share:.0%} of what they cover.",
+            "Give the photo's own artwork, a mask that is white where the photo is embroidered, "
+            "or leave the design out.",
+        )
+    return laid
 
 
 def register(

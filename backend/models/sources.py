@@ -10,7 +10,7 @@ the profile's base. Only safetensors are read: a pickle can run code.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,24 @@ __all__ = ["Source", "is_path"]
 CONTROLNETS = ("controlnet_canny", "controlnet_tile")
 _ENCODERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+# What is only in checkpoints of other kinds.
+_OTHERS = {
+    "cond_stage_model.transformer.": "Stable Diffusion 1",
+    "cond_stage_model.model.": "Stable Diffusion 2",
+    "joint_blocks.": "Stable Diffusion 3",
+    "double_blocks.": "FLUX",
+    "lora_": "a LoRA",
+    "control_model.": "a ControlNet",
+}
+_WHOLE = "Give a whole SDXL checkpoint; a LoRA, or one of another model, cannot serve."
+_ENDS = ("input_blocks.0.0", "out.2")
+# What a ControlNet has in common with its UNet.
+_SHARED = (
+    "in_channels",
+    "block_out_channels",
+    "cross_attention_dim",
+    "projection_class_embeddings_input_dim",
+)
 _PLAIN = {
     "tokenizer": CLIPTokenizer,
     "tokenizer_2": CLIPTokenizer,
@@ -142,9 +160,11 @@ class Source:
         layout = replace(self, base=self.layout)
         for name, kind in _PLAIN.items():
             parts[name] = layout.component(kind, name, None)
+        _check_base(self.base, parts)
         for name in CONTROLNETS:
             place, sub = self._controlnet(name)
             parts[name] = replace(self, base=place).component(ControlNetModel, sub, dtype)
+            _check_controlnet(f"{place}/{sub}" if sub else place, parts[name], parts["unet"])
         return parts
 
     def unet(self, dtype: torch.dtype) -> Any:
@@ -155,7 +175,9 @@ class Source:
         """
         if self.is_checkpoint:
             return self._checkpoint(dtype, only="unet")["unet"]
-        return self.component(UNet2DConditionModel, "unet", dtype)
+        unet = self.component(UNet2DConditionModel, "unet", dtype)
+        _check_unet(self.base, unet.config)
+        return unet
 
     def _vae(self, dtype: torch.dtype) -> Any:
         hub = self.profile.hub
@@ -203,12 +225,7 @@ class Source:
                     raise ValueError(f"{name} lacks {missing[0]}")
             return found
 
-        before = logging.get_verbosity()
-        logging.set_verbosity_error()  # it warns of a cast that it makes itself
-        try:
-            return self._guarded(read, self.base)
-        finally:
-            logging.set_verbosity(before)
+        return self._guarded(read, self.base)
 
     @property
     def _local(self) -> bool:
@@ -243,14 +260,19 @@ class Source:
         return self._guarded(lambda: _from_hub(kind, self.base, options, half=weights), what)
 
     def _guarded(self, read: Callable[[], Any], what: str) -> Any:
+        before = logging.get_verbosity()
+        logging.set_verbosity(logging.CRITICAL)  # what it has to say, its exceptions say too
         try:
             return read()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             if Path(what).is_file():
                 remedy = "The file is damaged, incomplete, or not of this kind of model."
-            elif Path(what).exists():
-                remedy = "The folder is damaged or incomplete; copy it again."
+            elif is_path(self.base):
+                remedy = (
+                    "The folder is damaged or incomplete, or its weights are not in safetensors; "
+                    "copy it again."
+                )
             elif self.offline:
                 remedy = "Leave out --offline to download it, or give a local --base."
             elif os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
@@ -258,6 +280,8 @@ class Source:
             else:
                 remedy = "Connect to the network to download it, or give a local --base."
             raise ProfileError(f"{what}: cannot be loaded ({first_line}).", remedy) from error
+        finally:
+            logging.set_verbosity(before)
 
 
 def _from_hub(kind: Any, source: str, options: dict[str, Any], *, half: bool) -> Any:
@@ -276,6 +300,12 @@ def _safe_in_half(vae: Any, again: Callable[[], Any]) -> Any:
 
 
 def _check_is_sdxl(name: str, tensors: dict[str, torch.Tensor]) -> None:
+    for mark, other in _OTHERS.items():
+        if any(mark in key for key in tensors):
+            raise ProfileError(f"{name}: this file is {other}, not Stable Diffusion XL.", _WHOLE)
+    first, last = (tensors.get(f"model.diffusion_model.{end}.weight") for end in _ENDS)
+    if first is not None and last is not None and first.shape[1] != last.shape[0]:
+        raise _no_plain_sdxl(name, first.shape[1], last.shape[0])
     parts = {
         "model.diffusion_model.": "UNet",
         "conditioner.embedders.0.": "first text encoder",
@@ -286,5 +316,45 @@ def _check_is_sdxl(name: str, tensors: dict[str, torch.Tensor]) -> None:
         if not any(key.startswith(prefix) for key in tensors):
             raise ProfileError(
                 f"{name}: this checkpoint has no {part} of Stable Diffusion XL.",
-                "Give a whole SDXL checkpoint; a LoRA, or one of another model, cannot serve.",
+                _WHOLE,
             )
+
+
+def _check_unet(name: str, config: Any) -> None:
+    """Refuse a folder or repository of another model, before its other parts are read."""
+    if config.addition_embed_type != "text_time":
+        raise ProfileError(
+            f"{name}: this model is not Stable Diffusion XL (its UNet reads one text encoder; "
+            "those of Stable Diffusion 1 and 2 do).",
+            "Give a model of Stable Diffusion XL.",
+        )
+
+
+def _check_base(name: str, parts: Mapping[str, Any]) -> None:
+    """Refuse parts of different models, before a tensor's shape does in other words."""
+    unet, vae = parts["unet"].config, parts["vae"].config
+    if unet.in_channels != unet.out_channels:
+        raise _no_plain_sdxl(name, unet.in_channels, unet.out_channels)
+    words = sum(parts[encoder].config.hidden_size for encoder in _ENCODERS)
+    if vae.latent_channels != unet.in_channels or words != unet.cross_attention_dim:
+        what = "text encoders" if words != unet.cross_attention_dim else "autoencoder"
+        raise ProfileError(
+            f"{name}: UNet and {what} belong to different models.",
+            "Take all parts from one model of Stable Diffusion XL.",
+        )
+
+
+def _check_controlnet(name: str, controlnet: Any, unet: Any) -> None:
+    if any(controlnet.config[key] != unet.config[key] for key in _SHARED):
+        raise ProfileError(
+            f"{name}: this ControlNet was made for another base model.",
+            "Give one for Stable Diffusion XL, or take it away: then the profile's own is used.",
+        )
+
+
+def _no_plain_sdxl(name: str, taken: int, given: int) -> ProfileError:
+    return ProfileError(
+        f"{name}: this model takes {taken} channels and gives {given}, as those for inpainting or "
+        "editing do.",
+        "Give a plain model of Stable Diffusion XL.",
+    )

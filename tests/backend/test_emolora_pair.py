@@ -159,6 +159,35 @@ def test_a_missing_photo_is_named(tiny_models: Models, tmp_path: Path) -> None:
         _made(tiny_models, str(tmp_path / "none.png"))
 
 
+def test_a_mask_that_selects_next_to_nothing_is_named(
+    tiny_models: Models, photo: Path, tmp_path: Path
+) -> None:
+    mask = Image.new("L", (200, 160), 0)
+    mask.save(tmp_path / "black.png")
+    ImageDraw.Draw(mask).rectangle((80, 60, 120, 70), fill=255)
+    mask.save(tmp_path / "strip.png")
+    for name, words in (("black", "selects nothing"), ("strip", "selects 41 × 11 pixels")):
+        with pytest.raises(InputError, match=words) as caught:
+            _made(tiny_models, str(photo), mask=str(tmp_path / f"{name}.png"))
+        assert f"{name}.png" in caught.value.message
+        assert "white where the photo is embroidered" in caught.value.remedy
+
+
+def test_a_design_of_something_else_is_named(
+    tiny_models: Models, photo: Path, tmp_path: Path
+) -> None:
+    Image.new("RGBA", (90, 90), (200, 30, 30, 0)).save(tmp_path / "clear.png")
+    frame = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(frame)
+    draw.rectangle((0, 0, 99, 99), outline=(200, 30, 30, 255), width=3)
+    frame.save(tmp_path / "frame.png")
+    for name, words in (("clear", "nothing is drawn"), ("frame", "does not fit the photo")):
+        with pytest.raises(InputError, match=words) as caught:
+            _made(tiny_models, str(photo), design=str(tmp_path / f"{name}.png"))
+        assert f"{name}.png" in caught.value.message
+        assert "leave the design out" in caught.value.remedy
+
+
 def test_a_pair_comes_back_from_disk_as_it_was(
     tiny_models: Models, photo: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
 from single_file import save_checkpoint, tiny_sdxl
 
@@ -122,6 +127,87 @@ def test_a_damaged_checkpoint_is_named(checkpoint: Path, layout: Path, tmp_path:
     with pytest.raises(ProfileError, match="damaged") as caught:
         _load(tmp_path / "cut.safetensors", layout)
     assert str(tmp_path) in caught.value.message
+
+
+# Beginnings of names in checkpoints of SDXL → those in checkpoints of other models.
+SD1 = ("conditioner.embedders.0.transformer.", "cond_stage_model.transformer.")
+SD2 = ("conditioner.embedders.1.model.", "cond_stage_model.model.")
+REFINER = ("conditioner.embedders.1.", "conditioner.embedders.0.")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (SD1, "this file is Stable Diffusion 1, not"),
+        (SD2, "this file is Stable Diffusion 2, not"),
+        (REFINER, "no second text encoder"),
+        (("model.diffusion_model.", "model.diffusion_model.joint_blocks."), "Diffusion 3, not"),
+        (("model.diffusion_model.", "double_blocks."), "FLUX, not"),
+        (("model.diffusion_model.", "lora_unet_"), "a LoRA, not"),
+        (("model.diffusion_model.", "control_model."), "a ControlNet, not"),
+        (("model.diffusion_model.", "model.other."), "no UNet"),
+    ],
+)
+def test_checkpoints_of_other_models_are_called_by_their_names(
+    checkpoint: Path, layout: Path, tmp_path: Path, names: tuple[str, str], message: str
+) -> None:
+    tensors = load_file(checkpoint)
+    if names == REFINER:
+        tensors = {k: v for k, v in tensors.items() if "embedders.0." not in k}
+    theirs = {name.replace(*names): value for name, value in tensors.items()}
+    save_file(theirs, tmp_path / "other.safetensors")
+    with pytest.raises(ProfileError, match=message) as caught:
+        _load(tmp_path / "other.safetensors", layout)
+    assert "SDXL checkpoint" in caught.value.remedy
+
+
+def test_a_model_for_inpainting_is_refused(checkpoint: Path, layout: Path, tmp_path: Path) -> None:
+    tensors = load_file(checkpoint)
+    tensors["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(16, 9, 3, 3)
+    save_file(tensors, tmp_path / "inpaint.safetensors")
+    with pytest.raises(ProfileError, match="takes 9 channels and gives 4"):
+        _load(tmp_path / "inpaint.safetensors", layout)
+
+
+def test_a_folder_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    for name, config, message in (
+        ("unet", {"addition_embed_type": None}, "not Stable Diffusion XL"),
+        ("vae", {"latent_channels": 16}, "UNet and autoencoder belong to different"),
+        ("text_encoder", None, "UNet and text encoders belong to different"),
+        ("controlnet_tile", {"cross_attention_dim": 8}, "tile: this ControlNet was made for anot"),
+        ("controlnet_canny", {"block_out_channels": (8, 16, 32)}, "canny: this ControlNet"),
+    ):
+        other = Path(shutil.copytree(folder, tmp_path / name))
+        if config is None:
+            shutil.rmtree(other / name)
+            shutil.copytree(folder / "text_encoder_2", other / name)
+        else:
+            kind: Any = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}.get(
+                name, ControlNetModel
+            )
+            kind.from_config({**kind.load_config(folder / name), **config}).save_pretrained(
+                other / name
+            )
+        with pytest.raises(ProfileError, match=message) as caught:
+            _load(other, None)
+        assert str(other) in caught.value.message
+        assert caught.value.remedy
+
+
+def test_weights_that_are_no_safetensors_are_not_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "pickled"))
+    weights = next((other / "unet").glob("*.safetensors"))
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ProfileError, match="not in safetensors"):
+        _load(other, None)
+    shutil.rmtree(other / "unet")
+    shutil.copytree(folder / "unet", other / "unet")
+    shutil.rmtree(other / "text_encoder_2")
+    with pytest.raises(ProfileError, match="incomplete"):  # and not: go online
+        _load(other, None)
+    assert capsys.readouterr().err == ""  # our words alone
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin"])

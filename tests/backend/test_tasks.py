@@ -257,6 +257,21 @@ def test_lines_are_not_given(
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize("blocks", ["down_blocks.9.attentions.0,mid_block.attentions.0", ",", ""])
+def test_an_unknown_block_is_refused_before_any_model_is_loaded(
+    coloured: Path, tmp_path: Path, blocks: str
+) -> None:
+    job = TrainJob(
+        reference=str(coloured), out=str(tmp_path / "o"), blocks=blocks, base=str(tmp_path / "none")
+    )
+    with pytest.raises(InputError, match="there is no block") as caught:
+        next(Engine().run(job))
+    assert "up_blocks.1.attentions.2" in caught.value.remedy
+    assert "mid_block" not in caught.value.message
+    for known in ("auto", "paper", "all", "mid_block.attentions.0, up_blocks.0.attentions.1"):
+        tasks.check_reference(replace(job, blocks=known))
+
+
 def _restyle(**fields: Any) -> RestyleJob:
     return RestyleJob(style="s", input="a.png", out="b.png", **fields)
 
