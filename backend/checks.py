@@ -153,8 +153,8 @@ def remove_leftovers(job: Job, *, finished: bool = False) -> None:
     out = Path(job.out)
     if not os.path.isdir(out.parent):  # in any case an answer, whatever the name
         return
-    # The names that tempfile makes, and `styles.replace_folder`.
-    ours = re.compile(rf"\.{re.escape(out.name)}\.([a-z0-9_]{{8}}|old-\d+)")
+    # The names that tempfile makes, `styles.replace_folder`, and `service.glimpse`.
+    ours = re.compile(rf"\.{re.escape(out.name)}\.([a-z0-9_]{{8}}|old-\d+|preview\.png)")
     for path in sorted(out.parent.iterdir()):
         if not ours.fullmatch(path.name):
             continue

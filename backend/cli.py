@@ -84,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     for kind, job_type in JOB_TYPES.items():
         _add_job(add_command(commands, kind, job_type.__doc__ or "", _run_job), job_type)
     _add_serve(add_command(commands, "serve", "Run as a service on 127.0.0.1.", _serve))
-    add_command(commands, "api", "Print how to use the service, in OpenAPI (JSON).", _api)
+    api = add_command(commands, "api", "Print how to use the service, in OpenAPI (JSON).", _api)
+    api.add_argument("--markdown", action="store_true", help="print a page to read")
     doctor = add_command(commands, "doctor", "Say what is installed and what can be run.", _doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_report(add_command(commands, "report", "Write a run's report as a web page.", _report))
@@ -230,8 +231,11 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _api(options: argparse.Namespace) -> int:
     from backend.service.openapi import openapi
+    from backend.service.reference import to_markdown
 
-    print(json.dumps(openapi(), indent=2))
+    document = openapi()
+    page = to_markdown(document) if options.markdown else f"{json.dumps(document, indent=2)}\n"
+    print(page, end="")
     return EXIT_OK
 
 

@@ -21,7 +21,7 @@ from backend.errors import InputError
 from backend.fitting import fitted, model_key, wanted
 from backend.imaging.files import picture_size, read_mask, read_reference, read_rgba, write_png
 from backend.imaging.lines import on_paper
-from backend.imaging.masks import bounding_box
+from backend.imaging.masks import surroundings
 from backend.jobs import (
     NOTE,
     AnalyseJob,
@@ -37,6 +37,7 @@ from backend.jobs import (
 from backend.limits import check_memory, check_minutes
 from backend.models import memory, profiles
 from backend.models.profiles import Profile
+from backend.progress import Show, unseen
 from backend.results import Vouch, nobody
 
 if TYPE_CHECKING:
@@ -65,11 +66,12 @@ class Engine:
         self._models: Models | None = None
         self._style: tuple[object, Style] | None = None
 
-    def run(self, job: Job, vouch: Vouch = nobody) -> Steps:
+    def run(self, job: Job, vouch: Vouch = nobody, show: Show = unseen) -> Steps:
         """Do the job; closing the generator cancels it and leaves no half-written output.
 
         Args:
             vouch: is told of the whole result, once, before that is put in its place.
+            show: is given pictures of how far the work is.
 
         Raises:
             StitchworkError: with a remedy, for whatever the user can put right.
@@ -78,11 +80,11 @@ class Engine:
         with clear_failures(job.out, job.memory if isinstance(job, ModelJob) else None):
             match job:
                 case TrainJob():
-                    result = yield from self._train(job, vouch)
+                    result = yield from self._train(job, vouch, show)
                 case RestyleJob():
-                    result = yield from self._restyle(job, vouch)
+                    result = yield from self._restyle(job, vouch, show)
                 case GenerateJob():
-                    result = yield from self._generate(job, vouch)
+                    result = yield from self._generate(job, vouch, show)
                 case PreviewJob():
                     result = yield from self._preview(job, vouch)
                 case AnalyseJob():
@@ -93,12 +95,12 @@ class Engine:
         """Forget the loaded model and style and so free their memory."""
         self._key = self._models = self._style = None
 
-    def _train(self, job: TrainJob, vouch: Vouch) -> Steps:
+    def _train(self, job: TrainJob, vouch: Vouch, show: Show) -> Steps:
         watch = _Stopwatch()
         models, pair = yield from watch.time(self._prepare(job))
         from backend.emolora.training import train
 
-        result = yield from train(job, models, watch.told(vouch), pair)
+        result = yield from train(job, models, watch.told(vouch), pair, show)
         return watch.added(result)
 
     def _analyse(self, job: AnalyseJob, vouch: Vouch) -> Steps:
@@ -132,7 +134,7 @@ class Engine:
         models = yield from self._load(profile.name, job, exact=True)
         return replace(models, designer=designer), pair
 
-    def _restyle(self, job: RestyleJob, vouch: Vouch) -> Steps:
+    def _restyle(self, job: RestyleJob, vouch: Vouch, show: Show) -> Steps:
         allowed = None if job.max_memory_gib is None else job.max_memory_gib * GIB
         _check_picture(job.input, allowed)
         rgba = _read_input(job.input)
@@ -145,7 +147,7 @@ class Engine:
             rgba = on_paper(rgba)
         profile = profiles.get(style.profile)
         # Only what is embroidered, with a window around it, is worked on.
-        here = _part(rgba, mask, profile.window)
+        here = surroundings(_inside(rgba, mask), profile.window)
         height, width = (each.stop - each.start for each in here)
         room = self._room(style.profile, job)
         check_memory(job.input, rgba.shape[:2], height * width, room, allowed)
@@ -156,7 +158,7 @@ class Engine:
         if job.max_minutes is not None:
             growing, fixed = yield from watch.time(_pace(models, style, rgba[here], cover, job))
             check_minutes(job.input, growing, fixed, job.max_minutes)
-        rgba[here] = yield from watch.time(restyle(models, style, rgba[here], cover, job))
+        rgba[here] = yield from watch.time(restyle(models, style, rgba[here], cover, job, show))
         return _written(job.out, rgba, watch, vouch)
 
     def _room(self, profile: str, job: RestyleJob) -> float:
@@ -170,7 +172,7 @@ class Engine:
             return 0.0
         return GIB * memory.need(asked, memory.MODES[0], "restyle", "cpu", base=job.base)
 
-    def _generate(self, job: GenerateJob, vouch: Vouch) -> Steps:
+    def _generate(self, job: GenerateJob, vouch: Vouch, show: Show) -> Steps:
         from backend.restyle.text import generate
 
         style = self._style_in(job.style)
@@ -178,7 +180,7 @@ class Engine:
         watch = _Stopwatch()
         models = yield from watch.time(self._load(style.profile, job))
         style.check(models)
-        image = yield from watch.time(generate(models, style, job))
+        image = yield from watch.time(generate(models, style, job, show))
         return _written(job.out, image, watch, vouch)
 
     def _preview(self, job: PreviewJob, vouch: Vouch) -> Steps:
@@ -300,21 +302,10 @@ def _check_picture(path: str, allowed: float | None) -> None:
         check_memory(path, size, 0, 0.0, allowed)
 
 
-def _part(
-    rgba: NDArray[np.float32], mask: NDArray[np.float32] | None, margin: int
-) -> tuple[slice, slice]:
-    """Rows and columns of what is to be embroidered and a margin; everything if nothing is."""
-    inside = rgba[..., 3] > 0.0
-    if mask is not None:
-        inside &= mask > 0.0
-    left, top, right, bottom = bounding_box(inside)
-    height, width = inside.shape
-    if right == 0:
-        return slice(0, height), slice(0, width)
-    # Whole windows, so that the autoencoder's cells lie as they would in the whole picture.
-    low = [max(0, (at - margin) // margin * margin) for at in (top, left)]
-    high = [min(end, at + margin) for at, end in ((bottom, height), (right, width))]
-    return slice(low[0], high[0]), slice(low[1], high[1])
+def _inside(rgba: NDArray[np.float32], mask: NDArray[np.float32] | None) -> NDArray[np.bool_]:
+    """What is to be embroidered, (H, W)."""
+    inside: NDArray[np.bool_] = rgba[..., 3] > 0.0
+    return inside if mask is None else inside & (mask > 0.0)
 
 
 def _pace(
@@ -327,9 +318,7 @@ def _pace(
     """Seconds that grow with the area, and that do not, by embroidering one window for a try."""
     from backend.restyle.image import restyle, window_grid
 
-    inside = rgba[..., 3] > 0.0
-    if mask is not None:
-        inside &= mask > 0.0
+    inside = _inside(rgba, mask)
     rows, columns = np.nonzero(inside)
     side = models.profile.window
     if len(rows) == 0:

@@ -7,11 +7,21 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backend.jobs import Progress
 
-__all__ = ["Meter", "Stage", "outcome"]
+__all__ = ["Meter", "Show", "Stage", "outcome", "unseen"]
 
 T = TypeVar("T")
+# Takes a picture (H, W, 3) of how far the work is; where it can be seen, or None.
+Show = Callable[[NDArray[np.float32]], str | None]
+
+
+def unseen(picture: NDArray[np.float32]) -> str | None:
+    """Where nobody looks."""
+    return None
 
 
 def outcome(steps: Generator[Any, None, T]) -> T:
@@ -38,11 +48,15 @@ class Meter:
 
     The expectation of stages that have not begun is scaled by how the finished part ran against
     its own expectation, so a slower machine is noticed within the first stage.
+
+    Attributes:
+        preview: path of the newest preview picture, which all later progress names.
     """
 
     def __init__(
         self, plan: Sequence[Stage], clock: Callable[[], float] = time.perf_counter
     ) -> None:
+        self.preview: str | None = None
         self._plan = {stage.name: stage for stage in plan}
         self._done = {stage.name: 0 for stage in plan}
         self._timed = {stage.name: 0 for stage in plan}
@@ -60,9 +74,7 @@ class Meter:
         self._done[stage] = min(self._done[stage] + steps, self._plan[stage].steps)
         self._last = self._clock()
 
-    def tick(
-        self, stage: str, *, steps: int = 1, message: str = "", preview: str | None = None
-    ) -> Progress:
+    def tick(self, stage: str, *, steps: int = 1, message: str = "") -> Progress:
         """Record `steps` finished steps of `stage`; the time since the last tick is theirs."""
         now = self._clock()
         self._seconds[stage] += now - self._last
@@ -76,7 +88,7 @@ class Meter:
             steps=planned.steps,
             seconds_left=self._seconds_left(),
             message=message,
-            preview=preview,
+            preview=self.preview,
         )
 
     def within(self, stage: str, work: Generator[Any, None, T]) -> Generator[Progress, None, T]:
@@ -84,10 +96,12 @@ class Meter:
         try:
             while True:
                 try:
-                    next(work)
+                    made = next(work)
                 except StopIteration as end:
                     result: T = end.value
                     return result
+                if isinstance(made, Progress):
+                    self.preview = made.preview or self.preview
                 yield self.tick(stage, steps=0)
         finally:
             work.close()

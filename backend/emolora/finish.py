@@ -20,6 +20,7 @@ from backend.imaging.edges import thread_width
 from backend.imaging.kind import kind_of
 from backend.jobs import Progress, RestyleJob, TrainJob
 from backend.models.loading import Models
+from backend.progress import Show, unseen
 from backend.restyle.image import restyle
 from backend.styles import BaseModel, Prompts, Style
 
@@ -37,6 +38,7 @@ def finish(
     table: NDArray[np.float64] | None,
     losses: Mapping[str, list[float]],
     seconds: Mapping[str, float],
+    show: Show = unseen,
 ) -> Generator[Progress, None, Style]:
     """Put the style together and make its preview: the reference's own design, embroidered."""
     profile = models.profile
@@ -77,7 +79,7 @@ def finish(
             **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         },
     )
-    preview = yield from _preview(job, models, style)
+    preview = yield from _preview(job, models, style, show)
     return replace(style, preview=preview)
 
 
@@ -89,7 +91,7 @@ def _plot(
 
 
 def _preview(
-    job: TrainJob, models: Models, style: Style
+    job: TrainJob, models: Models, style: Style, show: Show
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """The reference's design in the new style: what was learnt, without the instant preview."""
     opaque = np.ones_like(style.mask)
@@ -101,5 +103,5 @@ def _preview(
     request = RestyleJob(
         style=job.out, input=job.reference, out=job.out, seed=job.seed, start=start
     )
-    made = yield from restyle(models, style, rgba, None, request)
+    made = yield from restyle(models, style, rgba, None, request, show)
     return np.ascontiguousarray(made[..., :3], dtype=np.float32)

@@ -20,7 +20,7 @@ from backend.emolora.optimiser import make_optimiser, take_step
 from backend.emolora.pair import PAIR_MARK, Pair, pair_steps
 from backend.jobs import Progress, Result, TrainJob
 from backend.models.loading import Models
-from backend.progress import Meter, Stage
+from backend.progress import Meter, Show, Stage, unseen
 from backend.results import Vouch, nobody
 from backend.styles import check_target
 
@@ -47,6 +47,7 @@ class _Run:
     steps_one: int
     steps_two: int
     made: Pair | None = None
+    show: Show = unseen
     losses: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, losses: dict[str, float]) -> str:
@@ -58,7 +59,11 @@ class _Run:
 
 
 def train(
-    job: TrainJob, models: Models, vouch: Vouch = nobody, made: Pair | None = None
+    job: TrainJob,
+    models: Models,
+    vouch: Vouch = nobody,
+    made: Pair | None = None,
+    show: Show = unseen,
 ) -> Generator[Progress, None, Result]:
     """Learn a style; yields after every step, so that closing the generator cancels it.
 
@@ -67,6 +72,7 @@ def train(
 
     Args:
         made: the pair, if that is made already.
+        show: is given the pair's design, a complementary one, and the style's preview as it comes.
 
     Raises:
         InputError: the photo, the design, the mask or the blocks cannot be used.
@@ -92,10 +98,11 @@ def train(
         Stage(TWO, steps_two, 1.2),
         Stage(FINISH, 1, 12.0),
     ]
-    run = _Run(job, models, partial, Meter(plan), steps_one, steps_two, made)
+    run = _Run(job, models, partial, Meter(plan), steps_one, steps_two, made, show)
     adapter: Adapter | None = None
     try:
         both = yield from run.meter.within(PAIR, _pair(run))
+        run.meter.preview = show(both.design)
         prompts = models.profile.prompts(job.subject)
         encoded = yield from run.meter.within(PAIR, encoding_steps(models, both, prompts))
         yield run.meter.tick(PAIR)
@@ -112,7 +119,9 @@ def train(
         adapter = None
         style = yield from run.meter.within(
             FINISH,
-            finish(job, models, both, weights, blocks, table, run.losses, run.meter.seconds),
+            finish(
+                *(job, models, both, weights, blocks, table, run.losses, run.meter.seconds), show
+            ),
         )
         style = replace(style, block_weights=soft)
         yield run.meter.tick(FINISH)
@@ -218,6 +227,7 @@ def _stages(
                 yield run.meter.tick(COMPLEMENT)
         assert complements is not None
         complementary.save(complements, run.partial.folder)
+        run.meter.preview = run.show(complements[0].design)
     generated = [complementary.encode(models, each) for each in complements]
 
     for step in range(done if at == TWO else 0, run.steps_two):

@@ -13,6 +13,7 @@ __all__ = [
     "extend_colours",
     "feather",
     "remove_specks",
+    "surroundings",
 ]
 
 # A detour, from the colour further in to the cloth's, that a mixture of the two may be off.
@@ -25,6 +26,20 @@ def bounding_box(mask: NDArray[np.floating] | NDArray[np.bool_]) -> tuple[int, i
     if rows.size == 0:
         return 0, 0, 0, 0
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def surroundings(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Rows and columns of what is selected and a margin about it; everything if nothing is.
+
+    They begin at whole margins, so that cells laid from there lie as in the whole picture.
+    """
+    left, top, right, bottom = bounding_box(inside)
+    height, width = inside.shape
+    if right == 0:
+        return slice(0, height), slice(0, width)
+    low = [max(0, (at - margin) // margin * margin) for at in (top, left)]
+    high = [min(end, at + margin) for at, end in ((bottom, height), (right, width))]
+    return slice(low[0], high[0]), slice(low[1], high[1])
 
 
 def densest(mask: NDArray[np.float32], side: int) -> tuple[slice, slice]:

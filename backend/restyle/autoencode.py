@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -47,6 +48,35 @@ def encode(
     if blend is None:
         raise ValueError("no window to encode")
     return blend.mean()
+
+
+def roughly(
+    rgb: NDArray[np.float32], latents: torch.Tensor
+) -> Callable[[torch.Tensor], NDArray[np.float32]]:
+    """What latents look like, a pixel a cell, without the decoder.
+
+    Args:
+        rgb: (H, W, 3), and `latents` (C, H/8, W/8) of it: the colours of cells are fitted to these
+            by one linear map.
+    """
+
+    def columns(cells: torch.Tensor) -> NDArray[np.float32]:
+        flat = cells.float().cpu().reshape(len(cells), -1).numpy().T
+        return np.column_stack([flat, np.ones(len(flat), np.float32)])
+
+    height, width = latents.shape[1:]
+    colours = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    known = columns(latents)
+    covered = (known[:, :-1] != 0.0).any(axis=1)
+    known, colours = known[covered], colours[covered]
+    # A little ridge: flat artwork says nothing about most channels.
+    gram = known.T @ known + 1e-3 * len(known) * np.eye(known.shape[1], dtype=np.float32)
+    fitted = np.linalg.solve(gram, known.T @ colours)
+
+    def look(cells: torch.Tensor) -> NDArray[np.float32]:
+        return np.clip(columns(cells) @ fitted, 0.0, 1.0).reshape(*cells.shape[1:], 3)
+
+    return look
 
 
 def decode(

@@ -109,12 +109,14 @@ def denoise(
     words: Words,
     guidance: float,
     controls: Callable[[Spots], Controls | None],
+    seen: Callable[[torch.Tensor], None] = lambda _: None,
 ) -> Generator[None, None, torch.Tensor]:
     """Denoise a plane of latents; yields once for every batch of windows.
 
     Args:
         latents: (C, H, W) float32 on the CPU, noisy at `timesteps[0]`.
         controls: gives the ControlNets' conditions of some windows, or None.
+        seen: is given the clean latents (C, H, W) that each timestep expects.
 
     Returns:
         (C, H, W) clean latents; cells that no window covers mean nothing.
@@ -123,7 +125,8 @@ def denoise(
         output = yield from _predict_plane(
             models, latents, grid, timestep, words, guidance, controls
         )
-        latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
+        latents, clean = scheduler.step(output, timestep, latents, return_dict=False)
+        seen(clean)
     return latents
 
 

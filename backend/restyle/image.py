@@ -24,7 +24,7 @@ from backend.jobs import Progress, RestyleJob
 from backend.models.loading import Models
 from backend.models.profiles import KindSettings
 from backend.preview.analogy import synthesise
-from backend.progress import Meter, Stage
+from backend.progress import Meter, Show, Stage, unseen
 from backend.restyle import autoencode
 from backend.restyle.conditions import Conditions
 from backend.restyle.correction import in_strips
@@ -87,6 +87,7 @@ def restyle(
     rgba: NDArray[np.float32],
     mask: NDArray[np.float32] | None,
     job: RestyleJob,
+    show: Show = unseen,
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """Embroider `rgba` in a style.
 
@@ -95,6 +96,7 @@ def restyle(
         rgba: (H, W, 4) in [0, 1], any size; alpha is kept.
         mask: (H, W), 1 where to embroider, between for a soft edge; None: wherever alpha is not 0.
         job: strength, kind, start, steps, guidance, style strength and seed are read.
+        show: is given the instant preview if work starts from it, else a rough look at each step.
 
     Returns:
         (H, W, 4); pixels where the mask or alpha is 0 are bit-identical to the input's.
@@ -129,6 +131,7 @@ def restyle(
     start = design
     if settings.from_preview:
         start = synthesise(style.reference, style.design, style.mask, design, cover, seed=job.seed)
+        meter.preview = show(start)
     elif settings.from_colour:
         weights = style.mask.ravel() + 1e-6  # a mask may be empty
         colour = np.average(style.reference.reshape(-1, 3), axis=0, weights=weights)
@@ -137,6 +140,13 @@ def restyle(
     side = models.profile.window
     plane = autoencode.pad(start, side, models.factor)
     latents = yield from counted(autoencode.encode(models, plane, grid), meter, "encoding")
+    look = autoencode.roughly(plane, latents)
+
+    def seen(clean: torch.Tensor) -> None:
+        if not settings.from_preview and show is not unseen:
+            tall, wide = (-(-each // models.factor) for each in inside.shape)
+            meter.preview = show(look(clean)[:tall, :wide])
+
     conditions = Conditions(
         models, autoencode.pad(design, side, models.factor), grid, settings.kind
     )
@@ -155,7 +165,10 @@ def restyle(
         latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
     with with_style(models, dict(style.weights), strength=job.style_strength):
         latents = yield from counted(
-            denoise(models, latents, grid, begin, timesteps, words, settings.guidance, conditions),
+            denoise(
+                *(models, latents, grid, begin, timesteps, words, settings.guidance, conditions),
+                seen,
+            ),
             meter,
             "embroidering",
         )

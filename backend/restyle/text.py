@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 import cv2
@@ -15,7 +15,7 @@ from backend.emolora.adapter import with_style
 from backend.jobs import GenerateJob, Progress
 from backend.models.loading import Models
 from backend.models.prediction import Controls
-from backend.progress import Meter, Stage
+from backend.progress import Meter, Show, Stage, outcome, unseen
 from backend.restyle import autoencode
 from backend.restyle.denoise import batch_size, denoise, make_scheduler
 from backend.restyle.image import counted, make_words
@@ -41,12 +41,15 @@ def _no_controls(spots: object) -> Controls | None:
 
 
 def generate(
-    models: Models, style: Style, job: GenerateJob
+    models: Models, style: Style, job: GenerateJob, show: Show = unseen
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """Embroider what a prompt says.
 
     The motif is composed within one window; a larger image is that enlarged and embroidered
     again in overlapping windows, so that words do not repeat from window to window.
+
+    Args:
+        show: is given a rough look at each step of composing, then the motif.
 
     Returns:
         (H, W, 3) float32 in [0, 1].
@@ -78,9 +81,15 @@ def generate(
     channels = int(models.unet.config.in_channels)
     latents = noise_field(job.seed, channels, cells, cells) * float(scheduler.init_noise_sigma)
     times = [int(t) for t in scheduler.timesteps]
+
+    def seen(clean: torch.Tensor) -> None:
+        if look is not None:
+            meter.preview = show(look(clean))
+
+    look = None if show is unseen else _rough_look(models, style)
     with with_style(models, dict(style.weights), strength=job.style_strength):
         latents = yield from counted(
-            denoise(models, latents, first, scheduler, times, words, guidance, _no_controls),
+            denoise(models, latents, first, scheduler, times, words, guidance, _no_controls, seen),
             meter,
             "composing",
         )
@@ -89,6 +98,7 @@ def generate(
             return _fitted(image, height, width)
         small = yield from counted(autoencode.decode(models, latents, first), meter, "decoding")
         plane = _fitted(small, height, width)
+        meter.preview = show(plane)
         plane = autoencode.pad(plane, side, factor)
         clean = yield from counted(autoencode.encode(models, plane, full), meter, "encoding")
         scheduler = make_scheduler(models, steps)
@@ -102,6 +112,14 @@ def generate(
         )
     image = yield from counted(autoencode.decode(models, latents, full), meter, "decoding")
     return image[:height, :width]
+
+
+def _rough_look(models: Models, style: Style) -> Callable[[torch.Tensor], NDArray[np.float32]]:
+    """What latents look like, going by the style's reference and its own."""
+    side, factor = models.profile.window, models.factor
+    known = autoencode.pad(style.reference, side, factor)[:side, :side]
+    cells = plan(side // factor, side // factor, side // factor, 0.0)
+    return autoencode.roughly(known, outcome(autoencode.encode(models, known, cells)))
 
 
 def _fitted(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

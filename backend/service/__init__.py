@@ -17,7 +17,8 @@ where the job table cannot be written or the quota is used up.
     GET  /v1/jobs/{id}/events       the same events as they come (text/event-stream), after
                                     ?since=N or Last-Event-ID, until the job has ended
     POST /v1/jobs/{id}/cancel       JobStatus; the job is over within two seconds
-    GET  /v1/jobs/{id}/files/{role} a result's file, such as "image"
+    GET  /v1/jobs/{id}/files/{role} a result's file, such as "image"; while the job runs, "preview"
+                                    is its newest picture, if its progress names one
     GET  /v1/storage                {used, quota}: bytes that results take, and may take
     POST /v1/clients/join           {pid}: the service stays while that process lives
     POST /v1/clients/leave          {pid} → {stopping}: true if nobody else needs the service

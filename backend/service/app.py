@@ -174,14 +174,24 @@ class Service:
         return Answer(self._queue.cancel(self._known(request)).to_dict())
 
     async def file(self, request: Request) -> Response:
-        result = self._store.status(self._known(request)).result
-        role = request.path_params["role"]
+        status, role = self._store.status(self._known(request)), request.path_params["role"]
+        if role == "preview" and status.progress is not None and status.progress.preview:
+            return self._glimpse(status.progress.preview)
+        result = status.result
         if result is None or role not in result.outputs:
             raise HTTPException(404, f"The job has no file {role!r}.")
         path: Path = self._roots.resolve(result.outputs[role])
         if not path.is_file():
             raise HTTPException(404, f"The job's {role!r} is a folder, or gone.")
         return FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
+
+    def _glimpse(self, place: str) -> Response:
+        """A running job's newest picture; small, and gone with the job."""
+        try:
+            data = self._roots.resolve(place).read_bytes()
+        except OSError:
+            raise HTTPException(404, "There is no preview any more.") from None
+        return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
 
     async def storage(self, request: Request) -> Response:
         return Answer({"used": self._quota.used(), "quota": self._quota.limit})

@@ -195,7 +195,11 @@ def _paths() -> Schema:
         },
         "/v1/jobs/{id}/files/{role}": {
             "get": _does(
-                "A result's file, such as image", 200, {"*/*": {}}, [_ID, role], refusals=(404,)
+                "A result's file, such as image; of a running job, preview: its newest picture",
+                200,
+                {"*/*": {}},
+                [_ID, role],
+                refusals=(404,),
             )
         },
         "/v1/storage": {"get": _does("Bytes that results take, and may take", 200, storage)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from backend.errors import InputError, ResourceError
@@ -351,12 +351,15 @@ class JobStore:
             )
 
     def _status(self, row: tuple[Any, ...]) -> JobStatus:
-        id, kind, state, result, error, remedy, progress = row
+        id, kind, state, result, error, remedy, text = row
+        progress = _progress(text) if text else None
+        if progress is not None and JobState(state).final:
+            progress = replace(progress, preview=None)  # it goes when the job ends
         return JobStatus(
             id=id,
             kind=kind,
             state=JobState(state),
-            progress=_progress(progress) if progress else None,
+            progress=progress,
             result=None if result is None else Result(**json.loads(result)),
             error=error,
             remedy=remedy,

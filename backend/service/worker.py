@@ -34,6 +34,7 @@ from backend.engine import Engine
 from backend.errors import StitchworkError
 from backend.jobs import Job, Result, job_from_dict
 from backend.service.artefacts import Artefact, measure, sync
+from backend.service.glimpse import Glimpse
 from backend.service.receipts import Receipt
 
 __all__ = ["main"]
@@ -94,7 +95,8 @@ def _run(engine: Engine, order: _Order, inbox: _Inbox) -> dict[str, Any]:
         if order.receipt is not None:
             _leave(Receipt(result, made), order.receipt)
 
-    steps, stage = engine.run(order.job, vouch), ""
+    glimpse = Glimpse(order.job.out)
+    steps, stage = engine.run(order.job, vouch, glimpse.show), ""
     try:
         while True:
             try:
@@ -123,6 +125,7 @@ def _run(engine: Engine, order: _Order, inbox: _Inbox) -> dict[str, Any]:
         }
     finally:
         steps.close()
+        glimpse.close()
 
 
 def _finished(result: Result, artefacts: list[Artefact]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from backend.cli import main as command_line
 from backend.jobs import Job, Progress, Result, TrainJob, job_to_dict
+from backend.progress import Show, unseen
 from backend.results import Vouch
 from backend.service import server, worker
 from backend.service.queue import Queue
@@ -43,7 +44,7 @@ def note(job: Job, log: str, text: str) -> None:
 class StandIn:
     """In place of `backend.engine.Engine`."""
 
-    def run(self, job: Job, vouch: Vouch) -> Generator[Progress, None, Result]:
+    def run(self, job: Job, vouch: Vouch, show: Show = unseen) -> Generator[Progress, None, Result]:
         out = Path(job.out)
         partial_folder = out.with_name(f"{out.name}.partial")
         state = partial_folder / "checkpoint"

@@ -94,7 +94,7 @@ def test_only_the_masked_part_is_worked_on(
     seen: list[tuple[int, ...]] = []
 
     def fake(
-        _models: Any, _style: Any, rgba: Any, mask: Any, _job: Any
+        _models: Any, _style: Any, rgba: Any, mask: Any, _job: Any, _show: Any
     ) -> Generator[Progress, None, Any]:
         seen.append(rgba.shape)
         yield Progress(stage="embroidering", step=1, steps=1)

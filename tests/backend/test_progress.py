@@ -43,7 +43,8 @@ def test_the_end_has_no_time_left_and_all_seconds_are_counted() -> None:
     clock.now += 2.0
     meter.tick("one", steps=4)
     clock.now += 5.0
-    last = meter.tick("two", message="over", preview="/p.png")
+    meter.preview = "/p.png"
+    last = meter.tick("two", message="over")
     assert last.seconds_left == 0.0
     assert (last.message, last.preview) == ("over", "/p.png")
     assert meter.seconds == {"one": 2.0, "two": 5.0}

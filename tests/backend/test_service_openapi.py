@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from running import ROOT
 
 from backend.cli import main
 from backend.jobs import JOB_TYPES, JobError, Progress, Result, job_from_dict
@@ -292,3 +293,16 @@ def test_the_document_needs_the_token(tmp_path: Path) -> None:
 def test_the_command_prints_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["api"]) == 0
     assert json.loads(capsys.readouterr().out) == DOCUMENT
+
+
+def test_the_page_to_read_is_the_document_s_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m backend api --markdown > docs/api.md` renews it."""
+    assert main(["api", "--markdown"]) == 0
+    page = capsys.readouterr().out
+    assert page == (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for path, operations in DOCUMENT["paths"].items():
+        for method in operations:
+            assert f"### `{method.upper()} {path}`" in page
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        assert f"### {name}\n" in page
+        assert all(f"| `{field}` |" in page for field in schema.get("properties", ()))
