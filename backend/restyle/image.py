@@ -140,10 +140,11 @@ def restyle(
     side = models.profile.window
     plane = autoencode.pad(start, side, models.factor)
     latents = yield from counted(autoencode.encode(models, plane, grid), meter, "encoding")
-    look = autoencode.roughly(plane, latents)
+    rough = show is not unseen and not settings.from_preview
+    look = autoencode.roughly(plane, latents) if rough else None
 
     def seen(clean: torch.Tensor) -> None:
-        if not settings.from_preview and show is not unseen:
+        if look is not None:
             tall, wide = (-(-each // models.factor) for each in inside.shape)
             meter.preview = show(look(clean)[:tall, :wide])
 
