@@ -3,30 +3,100 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from backend.errors import ProfileError
+from backend.jobs import TrainJob
 from backend.models import profiles
+from backend.models.memory import with_precision
+from backend.models.settings import ATTENTION_BLOCKS, PAPER_BLOCKS
+
+# Every number and word that the paper or its released code gives, by the setting that has it.
+PAPER: dict[str, Any] = {
+    # Section 3.1: the pair.
+    "window": 1024,
+    "pair.maker": "models",
+    "pair.steps": 28,
+    "pair.guidance": 4.0,
+    "pair.canny_scale": 0.2,
+    "pair.tile_scale": 0.8,
+    "pair.prompt": "flat design, vector graphic design, digital design, cartoon design, clean "
+    "lines, uniform color blocks, smooth surface, high quality",
+    "designer.base": "stabilityai/stable-diffusion-3-medium-diffusers",
+    "designer.canny": "InstantX/SD3-Controlnet-Canny",
+    "designer.tile": "InstantX/SD3-Controlnet-Tile",
+    "designer.edge_side": 512,
+    # Section 3.1: the blocks.
+    "blocks.steps": 50,
+    "blocks.segments": 10,
+    "blocks.late": 5,
+    "blocks.inversion": "renoise",
+    # Section 3.2 and 3.3: training.
+    "hub.base": "stabilityai/stable-diffusion-xl-base-1.0",
+    "hub.vae": "madebyollin/sdxl-vae-fp16-fix",
+    "design_prompt": "a {subject}",
+    "embroidery_prompt": "a {subject} in [emb] style",
+    "training.rank": 32,
+    "training.learning_rate": 1e-4,
+    "training.weight_decay": 1e-2,
+    "training.batch": 1,
+    "training.steps_one": 400,
+    "training.steps_two": 200,
+    "training.reference_weight": 1.0,
+    "training.generated_weight": 0.1,
+    "training.contrastive_weight": 1e-4,
+    "training.temperature": 1.0,
+    # Neither the starter's additions nor others.
+    "training.convolutions": False,
+    "training.controls": False,
+    "training.cloth_weight": 1.0,
+    "training.crop": 1.0,
+    "training.extra_style_modules": (),
+    "training.lora_blocks": (),
+    "training.design": True,
+    "pair.recoloured": 1,
+    "pair.windows": 1,
+    "complementary.source": "text",
+    "complementary.count": 10,
+    # Section 3.4: inference.
+    "hub.canny": "xinsir/controlnet-canny-sdxl-1.0",
+    "hub.tile": "xinsir/controlnet-tile-sdxl-1.0",
+    "inference.steps": 30,
+    "inference.guidance": 7.0,
+    "inference.negative": "lowres, bad anatomy, cropped, worst quality, low quality",
+    "inference.canny_low": 50,
+    "inference.canny_high": 100,
+    "inference.start": "design",
+    "inference.routing": False,
+    "flat.canny_scale": 0.5,
+    "flat.tile_scale": 0.5,
+    "flat.strength": 0.95,
+    "flat.colour_correction": True,
+    "relief.canny_scale": 0.0,
+    "relief.tile_scale": 0.4,
+    "relief.strength": 0.85,
+    "relief.colour_correction": False,
+}
 
 
-def test_sdxl_has_the_papers_numbers() -> None:
+@pytest.mark.parametrize("setting", PAPER)
+def test_sdxl_has_the_papers_numbers_and_words(setting: str) -> None:
+    value: Any = profiles.get("sdxl")
+    for name in setting.split("."):
+        value = getattr(value, name)
+    assert value == PAPER[setting]
+
+
+def test_sdxl_takes_the_papers_negative_words_and_seed() -> None:
     profile = profiles.get("sdxl")
-    training = profile.training
-    assert (training.rank, training.learning_rate, training.weight_decay) == (32, 1e-4, 1e-2)
-    assert (training.steps_one, training.steps_two) == (400, 200)
-    assert (training.reference_weight, training.generated_weight) == (1.0, 0.1)
-    assert training.contrastive_weight == 1e-4
-    assert (profile.flat.canny_scale, profile.flat.tile_scale, profile.flat.strength) == (
-        0.5,
-        0.5,
-        0.95,
-    )
-    assert (profile.relief.canny_scale, profile.relief.tile_scale) == (0.0, 0.4)
-    assert not profile.relief.colour_correction
-    assert (profile.inference.steps, profile.inference.guidance) == (30, 7.0)
-    assert profile.hub is not None
-    assert profile.hub.tile == "xinsir/controlnet-tile-sdxl-1.0"
+    assert profile.pair.negative.startswith("embroidery, lowres")
+    job = TrainJob(reference="r", out="o")
+    assert (job.seed, job.steps_one, job.steps_two, job.precision) == (42, None, None, "auto")
+    # What the profile says in half precision is bfloat16, or float16 where that is not known.
+    assert profile.gpu_dtype == "bfloat16"
+    assert with_precision(profile, "fp16").gpu_dtype == "float16"
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
@@ -61,5 +131,11 @@ def test_kind_falls_back_to_flat() -> None:
 
 
 def test_the_papers_blocks_are_blocks() -> None:
-    assert len(profiles.ATTENTION_BLOCKS) == 11
-    assert set(profiles.PAPER_BLOCKS) < set(profiles.ATTENTION_BLOCKS)
+    assert len(ATTENTION_BLOCKS) == 11
+    assert PAPER_BLOCKS == (
+        "down_blocks.1.attentions.1",
+        "down_blocks.2.attentions.0",
+        "up_blocks.0.attentions.1",
+        "up_blocks.0.attentions.2",
+    )
+    assert set(PAPER_BLOCKS) < set(ATTENTION_BLOCKS)
