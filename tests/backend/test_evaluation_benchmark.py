@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -110,6 +111,18 @@ def test_an_interrupted_benchmark_goes_on_and_ends_alike(
     assert ours["summary"] == theirs["summary"]
     picture = ours["cells"][0]["picture"]
     assert (one.out / picture).read_bytes() == (there.out / picture).read_bytes()
+
+
+def test_words_are_drawn_in_as_many_styles_as_asked(
+    settings: Settings, made: list[str], tiny_profile: Profile
+) -> None:
+    extent = replace(EXTENT, designs=1, families=2, worded=1)
+    asked = Settings(**{**_fields(settings), "methods": ("preview",), "extent": extent})
+    outcome(work.benchmark(asked, tiny_profile))
+    assert made.count("train_style ours") == 2
+    assert made.count("draw ours") == 1
+    report = report_of(asked)
+    assert [each["reference"] for each in report["drawn"]] == [report["references"][0]["name"]]
 
 
 def _until(steps: Iterator[Any], stage: str) -> None:

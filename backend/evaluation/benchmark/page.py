@@ -123,7 +123,10 @@ def _word_grids(report: Report) -> Iterable[str]:
         for each in report["drawn"]
     }
     methods = [each for each in report["methods"] if each["text"]]
-    for reference in report["references"] if pictures else ():
+    drawn = {reference for reference, *_ in pictures}
+    for reference in report["references"]:
+        if reference["name"] not in drawn:
+            continue
         rows = [
             (prompt, [pictures[reference["name"], each["name"], prompt] for each in methods])
             for prompt in report["prompts"]

@@ -21,6 +21,7 @@ class Extent:
         designs: how many designs.
         prompts: how many of the prompts.
         photo, side: sides of rendered references and of designs, in windows of the profile.
+        worded: how many references' styles are asked to draw from words; all if None.
         steps: steps of stage one and stage two; the profile's own if None.
     """
 
@@ -30,10 +31,11 @@ class Extent:
     prompts: int
     photo: float
     side: float
+    worded: int | None = None
     steps: tuple[int, int] | None = None
 
 
-FULL = Extent(looks=4, families=3, designs=10, prompts=20, photo=2.0, side=1.5)
+FULL = Extent(looks=2, families=3, designs=6, prompts=20, photo=2.0, side=1.5, worded=3)
 QUICK = Extent(looks=1, families=1, designs=2, prompts=2, photo=1.0, side=1.0, steps=(12, 3))
 
 

@@ -93,7 +93,7 @@ def benchmark(settings: Settings, profile: Profile | None = None) -> Steps[Path]
         for method in work.methods:
             for design in work.designs:
                 yield from _embroidered(work, reference, method, design)
-    for reference in work.references:
+    for reference in work.references[: settings.extent.worded]:
         for method in work.methods:
             for prompt in work.prompts if method.text else ():
                 yield from _drawn(work, reference, method, prompt)
@@ -143,14 +143,14 @@ def _prepared(settings: Settings, profile: Profile | None) -> Steps[_Work]:
     prompts = PROMPTS[: extent.prompts]
     count = len(references)
     trained = sum(each.style is None for each in methods)
-    drawing = sum(each.text for each in methods)
+    drawing = sum(each.text for each in methods) * len(references[: extent.worded])
     meter = Meter(
         [
             # As the starter runs on two cores; the meter scales all of it to what it sees.
             Stage(BLOCKS, count * _PARTS, 30.0 / _PARTS),
             Stage(TRAINING, count * trained * _PARTS, 150.0 / _PARTS),
             Stage(EMBROIDERING, count * len(methods) * len(flats) * _PARTS, 6.0 / _PARTS),
-            Stage(WORDS, count * drawing * len(prompts) * _PARTS, 4.0 / _PARTS),
+            Stage(WORDS, drawing * len(prompts) * _PARTS, 4.0 / _PARTS),
         ]
     )
     yield Progress(stage="making the sets", step=1, steps=1)
