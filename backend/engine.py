@@ -19,7 +19,14 @@ from backend import tasks
 from backend.checks import check_files, clear_failures
 from backend.errors import InputError
 from backend.fitting import fitted, model_key, wanted
-from backend.imaging.files import picture_size, read_mask, read_reference, read_rgba, write_png
+from backend.imaging.files import (
+    picture_size,
+    read_art,
+    read_mask,
+    read_reference,
+    read_rgba,
+    write_png,
+)
 from backend.imaging.lines import on_paper
 from backend.imaging.masks import surroundings
 from backend.jobs import (
@@ -120,10 +127,11 @@ class Engine:
         """
         tasks.check_reference(job)
         profile = profiles.get(job.profile)
-        read_reference(job.reference)
-        for path in (job.design, job.mask):
-            if path is not None:
-                read_rgba(path)
+        photo = read_reference(job.reference)
+        if job.design is not None:
+            read_rgba(job.design)
+        if job.mask is not None:
+            read_art(job.mask, photo.shape[:2])
         from backend.emolora.predrawn import designed
 
         def fit() -> tuple[Profile, torch.device]:
@@ -187,10 +195,11 @@ class Engine:
         allowed = None if job.max_memory_gib is None else job.max_memory_gib * GIB
         _check_picture(job.input, allowed)
         photo, rgba = read_reference(job.reference), _read_input(job.input)
-        mask = read_mask(job.mask, rgba.shape[:2]) if job.mask else np.ones_like(rgba[..., 3])
-        owned = read_rgba(job.design) if job.design else None
+        mask = read_mask(job.mask, rgba.shape[:2]) if job.mask else None
+        from backend.first_look import first_look
+
         watch = _Stopwatch()
-        image = yield from watch.time(_synthesise(job, photo, owned, rgba, mask))
+        image = yield from watch.time(first_look(photo, rgba, mask, job.design, seed=job.seed))
         return _written(job.out, image, watch, vouch)
 
     def _style_in(self, folder: str) -> Style:
@@ -337,44 +346,6 @@ def _pace(
     count = len(window_grid(models, inside).spots)
     sewn = PREVIEW_PACE * float(inside.sum()) if fixed > 0.5 else 0.0
     return sum(seconds.values()) * count + sewn, fixed
-
-
-def _synthesise(
-    job: PreviewJob,
-    photo: NDArray[np.float32],
-    owned: NDArray[np.float32] | None,
-    rgba: NDArray[np.float32],
-    mask: NDArray[np.float32],
-) -> Generator[Progress, None, NDArray[np.float32]]:
-    """The instant preview of `rgba` (H, W, 4) where `mask` (H, W) is set; alpha is kept."""
-    from backend.imaging.flatten import flatten
-    from backend.imaging.locate import locate_motif
-    from backend.imaging.masks import colour_outlines, extend_colours
-    from backend.preview.analogy import synthesise
-
-    yield Progress(stage="preparing reference", step=0, steps=1)
-    (left, top, right, bottom), art = locate_motif(photo)
-    design = flatten(photo, art, seed=job.seed)
-    if owned is not None:
-        from backend.emolora.registration import register
-
-        crop = np.s_[top:bottom, left:right]
-        laid = register(owned, photo[crop], art[crop])
-        cover = laid[..., 3:]
-        design[crop] = laid[..., :3] * cover + design[crop] * (1.0 - cover)
-    yield Progress(stage="preparing reference", step=1, steps=1)
-    yield Progress(stage="laying thread", step=0, steps=1)
-    # The thread of the first look is as wide as that of the style which training will make.
-    thread = profiles.get("starter").pair.thread_px
-    # What lies under transparency is no part of the design: its colours must not bleed in.
-    drawn = extend_colours(rgba[..., :3], rgba[..., 3] > 0.5)
-    cover = mask * (rgba[..., 3] > 0.0)
-    cloth = (mask <= 0.5) & (rgba[..., 3] > 0.5)
-    drawn = colour_outlines(drawn, cover > 0.5, cloth, thread)
-    rgb = synthesise(photo, design, art, drawn, cover, seed=job.seed, thread=thread)
-    rgb = np.where((cover > 0.5)[..., None], rgb, rgba[..., :3])
-    yield Progress(stage="laying thread", step=1, steps=1)
-    return np.dstack([rgb, rgba[..., 3]])
 
 
 def _written(out: str, image: NDArray[np.float32], watch: _Stopwatch, vouch: Vouch) -> Result:

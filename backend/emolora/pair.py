@@ -15,22 +15,19 @@ from numpy.typing import NDArray
 from backend.emolora.designs import Draw, by_base, draws, eight_bit, made_plainly, plain
 from backend.emolora.framing import scaled, with_margin
 from backend.emolora.registration import lay
-from backend.errors import InputError
 from backend.imaging.edges import thread_width
-from backend.imaging.files import read_mask, read_reference, read_rgba, write_png
+from backend.imaging.files import read_art, read_mask, read_reference, read_rgba, write_png
 from backend.imaging.locate import locate_motif
 from backend.imaging.masks import bounding_box, extend_colours
 from backend.models.loading import Models
 from backend.models.profiles import Profile
 
-__all__ = ["PAIR_MARK", "Pair", "pair_drawn", "pair_steps", "read_art"]
+__all__ = ["PAIR_MARK", "Pair", "pair_drawn", "pair_steps"]
 
 PAIR_MARK = "pair.json"
 """The file of a pair that is written last."""
 
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
-# Sides of what a mask must select, pixels: a few threads.
-_LEAST_MASK = 32
 _PICTURES = ("design", "embroidery", "mask")
 
 
@@ -147,24 +144,6 @@ def pair_drawn(
         designed = drawer
         flat = yield from draw(embroidery, flat)
     return Pair(eight_bit(flat), eight_bit(embroidery), art, designed)
-
-
-def read_art(path: str, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A mask of where a photo is embroidered, 0 and 1, (H, W) = `shape`.
-
-    Raises:
-        InputError: it cannot be used, or selects next to nothing.
-    """
-    art = (read_mask(path, shape) > 0.5).astype(np.float32)
-    x0, y0, x1, y1 = bounding_box(art > 0.5)
-    if min(x1 - x0, y1 - y0) < _LEAST_MASK:
-        what = f"{x1 - x0} × {y1 - y0} pixels of the photo" if x1 else "nothing of the photo"
-        raise InputError(
-            f"{path}: this mask selects {what}.",
-            f"Give one that is white where the photo is embroidered, at least {_LEAST_MASK} pixels "
-            "a side, or leave it out.",
-        )
-    return art
 
 
 def _cloth_alone(flat: NDArray[np.float32], art: NDArray[np.float32]) -> NDArray[np.float32]:

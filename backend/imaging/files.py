@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from backend.errors import InputError, ResourceError
+from backend.imaging.masks import bounding_box
 
 __all__ = [
     "MAX_SIDE",
     "MIN_REFERENCE_SIDE",
     "picture_size",
+    "read_art",
     "read_mask",
     "read_reference",
     "read_rgba",
@@ -30,6 +32,8 @@ __all__ = [
 
 MAX_SIDE = 16_384
 MIN_REFERENCE_SIDE = 128
+# Sides of what a mask must select to be learnt from, pixels: a few threads.
+MIN_ART_SIDE = 32
 # A photo whose lightness and colour vary less than this (in [0, 1]) shows nothing but sensor noise.
 MIN_CONTRAST = 0.02
 
@@ -241,6 +245,24 @@ def read_mask(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[
         return np.ascontiguousarray(rgba[..., 3])
     mask: NDArray[np.float32] = rgba[..., :3].mean(axis=-1, dtype=np.float32)
     return mask
+
+
+def read_art(path: str | Path, size: tuple[int, int]) -> NDArray[np.float32]:
+    """A mask of where a photo is embroidered, 0 and 1, (H, W) = `size`.
+
+    Raises:
+        InputError: it cannot be used, or selects next to nothing.
+    """
+    art = (read_mask(path, size) > 0.5).astype(np.float32)
+    x0, y0, x1, y1 = bounding_box(art > 0.5)
+    if min(x1 - x0, y1 - y0) < MIN_ART_SIDE:
+        what = f"{x1 - x0} × {y1 - y0} pixels of the photo" if x1 else "nothing of the photo"
+        raise InputError(
+            f"{path}: this mask selects {what}.",
+            f"Give one that is white where the photo is embroidered, at least {MIN_ART_SIDE} "
+            "pixels a side, or leave it out.",
+        )
+    return art
 
 
 def to_bytes(image: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from backend import tasks
 from backend.emolora.adapter import with_style
 from backend.errors import InputError
 from backend.imaging.lines import drawing, soft_edges
-from backend.imaging.masks import colour_outlines, extend_colours
+from backend.imaging.masks import artwork
 from backend.jobs import Progress, RestyleJob
 from backend.models.loading import Models
 from backend.models.profiles import KindSettings
@@ -105,9 +105,7 @@ def restyle(
         InputError: nothing to embroider.
     """
     models = replace(models, profile=tasks.get(style.task).settings(models.profile))
-    cover = (rgba[..., 3] > 0.0).astype(np.float32)
-    if mask is not None:
-        cover *= mask
+    design, cover = artwork(rgba, mask, style.thread_width_px)
     inside = cover > 0.0
     if not inside.any():
         raise InputError(
@@ -116,10 +114,6 @@ def restyle(
         )
     settings = _Settings.of(models, style, job)
     height, width = inside.shape
-    design = extend_colours(rgba[..., :3], rgba[..., 3] > 0.5)
-    if mask is not None:
-        cloth = (mask <= 0.5) & (rgba[..., 3] > 0.5)
-        design = colour_outlines(design, cover > 0.5, cloth, style.thread_width_px)
     if models.profile.inference.reads == "drawing":
         design = drawing(design)
     elif models.profile.inference.reads == "edges":

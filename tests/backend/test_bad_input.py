@@ -118,6 +118,22 @@ def test_an_unusable_input_is_named(job: PreviewJob, tmp_path: Path, what: str, 
     assert unchanged(tmp_path) == before
 
 
+def test_a_mask_or_design_of_nothing_is_said_before_a_model_is_loaded(
+    job: PreviewJob, tmp_path: Path
+) -> None:
+    black = save(tmp_path / "black.png", np.zeros((200, 200), dtype=np.uint8))
+    clear = save(tmp_path / "clear.png", np.zeros((80, 80, 4), dtype=np.uint8))
+    save(Path(job.reference), embroidery(200))
+    train = TrainJob(
+        reference=job.reference, mask=str(black), out=str(tmp_path / "style"), base="/no/model"
+    )
+    with pytest.raises(InputError, match=r"black\.png: this mask selects nothing"):
+        run(train)
+    with pytest.raises(InputError, match=r"clear\.png: nothing is drawn"):
+        run(replace(job, design=str(clear)))
+    assert not (tmp_path / "style").exists()
+
+
 def test_the_factor_that_would_fit_is_said(job: PreviewJob, tmp_path: Path) -> None:
     wide = save(tmp_path / "wide.png", np.zeros((64, 10_240, 3), dtype=np.uint8))
     with pytest.raises(InputError, match=r"0\.800"):
