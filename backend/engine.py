@@ -107,7 +107,7 @@ class Engine:
         models, pair = yield from watch.time(self._prepare(job))
         from backend.emolora.training import train
 
-        result = yield from train(job, models, watch.told(vouch), pair, show)
+        result = yield from train(job, models, watch.told(vouch), pair, show, plot=True)
         return watch.added(result)
 
     def _analyse(self, job: AnalyseJob, vouch: Vouch) -> Steps:

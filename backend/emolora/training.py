@@ -64,6 +64,8 @@ def train(
     vouch: Vouch = nobody,
     made: Pair | None = None,
     show: Show = unseen,
+    *,
+    plot: bool = False,
 ) -> Generator[Progress, None, Result]:
     """Learn a style; yields after every step, so that closing the generator cancels it.
 
@@ -72,6 +74,7 @@ def train(
 
     Args:
         made: the pair, if that is made already.
+        plot: measure the blocks though they are named, so that the style has a plot of them.
         show: is given the pair's design, a complementary one, and the style's preview as it comes.
 
     Raises:
@@ -87,7 +90,8 @@ def train(
     check_target(out)
     chosen = block_choice.named(job.blocks, models)
     partial = Partial(out, job, models)
-    analysis = 0 if chosen and not job.soft else block_choice.passes(models.profile.blocks)
+    plot = plot or job.soft or chosen is None
+    analysis = block_choice.passes(models.profile.blocks) if plot else 0
     complements = complementary.passes(models) if steps_two else 0
     plan = [
         # As the starter runs on two cores; the meter scales all of it to what it sees.
@@ -106,7 +110,9 @@ def train(
         prompts = models.profile.prompts(job.subject)
         encoded = yield from run.meter.within(PAIR, encoding_steps(models, both, prompts))
         yield run.meter.tick(PAIR)
-        blocks, table = yield from _blocks(run, encoded, chosen)
+        blocks, table = chosen or (), None
+        if plot:
+            blocks, table = yield from _blocks(run, encoded, chosen)
         soft: dict[str, float] = {}
         if job.soft and table is not None:
             names = attention_blocks(models)
@@ -158,12 +164,11 @@ def _pair(run: _Run) -> Generator[None, None, Pair]:
 def _blocks(
     run: _Run, encoded: EncodedPair, chosen: tuple[str, ...] | None
 ) -> Generator[Progress, None, tuple[tuple[str, ...], NDArray[np.float64] | None]]:
-    """The style blocks: as named, or by measuring the pair's window that shows most motif.
+    """The style blocks and their similarities, by the pair's window that shows most motif.
 
-    Soft weights want the measure though blocks are named.
+    Args:
+        chosen: blocks that are named; None: those that the measure says.
     """
-    if chosen is not None and not run.job.soft:
-        return chosen, None
     known = run.partial.load_blocks()
     models = run.models
     if known is not None:
