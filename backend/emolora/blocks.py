@@ -28,7 +28,7 @@ from backend.models.prediction import (
     predict,
     timesteps,
 )
-from backend.models.profiles import PAPER_BLOCKS, BlockSettings
+from backend.models.settings import PAPER_BLOCKS, BlockSettings
 
 __all__ = [
     "LEAST_WEIGHT",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from backend.models.loading import Models
-from backend.models.profiles import TrainingSettings
+from backend.models.settings import TrainingSettings
 
 __all__ = ["make_optimiser", "take_step"]
 

@@ -22,7 +22,7 @@ from backend.evaluation.bench_training import device_name, drawn_pair
 from backend.jobs import Progress, RestyleJob
 from backend.models import profiles
 from backend.models.loading import Models, default_device, load
-from backend.models.profiles import PAPER_BLOCKS
+from backend.models.settings import PAPER_BLOCKS
 from backend.restyle.image import restyle
 from backend.styles import BaseModel, Prompts, Style
 

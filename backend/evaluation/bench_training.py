@@ -28,7 +28,7 @@ from backend.evaluation.plain_training import PlainTraining, Shown
 from backend.jobs import Progress
 from backend.models import profiles
 from backend.models.loading import Models, load
-from backend.models.profiles import PAPER_BLOCKS, TrainingSettings
+from backend.models.settings import PAPER_BLOCKS, TrainingSettings
 from backend.progress import Meter, Stage
 
 __all__ = [

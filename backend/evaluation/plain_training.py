@@ -21,7 +21,7 @@ import torch
 from peft import LoraConfig
 
 from backend.models.loading import Models, TextEmbedding
-from backend.models.profiles import TrainingSettings
+from backend.models.settings import TrainingSettings
 
 __all__ = ["PlainTraining", "Shown"]
 

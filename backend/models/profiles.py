@@ -14,8 +14,6 @@ from typing import Any, Literal
 
 from backend.errors import ProfileError
 from backend.models.settings import (
-    ATTENTION_BLOCKS,
-    PAPER_BLOCKS,
     BlockSettings,
     ComplementarySettings,
     DesignerSettings,
@@ -27,22 +25,7 @@ from backend.models.settings import (
     setting,
 )
 
-__all__ = [
-    "ATTENTION_BLOCKS",
-    "PAPER_BLOCKS",
-    "BlockSettings",
-    "ComplementarySettings",
-    "DesignerSettings",
-    "HubModels",
-    "InferenceSettings",
-    "KindSettings",
-    "PairSettings",
-    "Profile",
-    "TrainingSettings",
-    "describe",
-    "get",
-    "names",
-]
+__all__ = ["Profile", "describe", "get", "names"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from backend.imaging import edges
 from backend.models.loading import Models
 from backend.models.prediction import Controls, hints
-from backend.models.profiles import KindSettings
+from backend.models.settings import KindSettings
 from backend.restyle.denoise import Spots
 from backend.restyle.windows import Grid
 

@@ -22,7 +22,7 @@ from backend.imaging.lines import drawing, soft_edges
 from backend.imaging.masks import artwork
 from backend.jobs import Progress, RestyleJob
 from backend.models.loading import Models
-from backend.models.profiles import KindSettings
+from backend.models.settings import KindSettings
 from backend.preview.analogy import synthesise
 from backend.progress import Meter, Show, Stage, unseen
 from backend.restyle import autoencode

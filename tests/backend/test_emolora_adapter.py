@@ -22,7 +22,7 @@ from backend.emolora.encoded import EncodedPair
 from backend.errors import InputError
 from backend.models.loading import Models
 from backend.models.prediction import Controls, predict
-from backend.models.profiles import ATTENTION_BLOCKS, PAPER_BLOCKS
+from backend.models.settings import ATTENTION_BLOCKS, PAPER_BLOCKS
 from backend.styles import WEIGHTS
 
 BLOCKS = ("down_blocks.2.attentions.0", "up_blocks.0.attentions.1")

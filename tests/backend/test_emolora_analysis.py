@@ -20,7 +20,7 @@ from backend.engine import Engine
 from backend.errors import InputError
 from backend.jobs import AnalyseJob, Result
 from backend.models.loading import Models
-from backend.models.profiles import ATTENTION_BLOCKS, PAPER_BLOCKS
+from backend.models.settings import ATTENTION_BLOCKS, PAPER_BLOCKS
 
 
 def _data(result: Result) -> dict[str, Any]:

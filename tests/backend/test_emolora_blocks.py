@@ -13,7 +13,7 @@ from backend.emolora.inversion import invert, reconstruct
 from backend.errors import InputError
 from backend.models.loading import Models
 from backend.models.prediction import timesteps
-from backend.models.profiles import ATTENTION_BLOCKS, PAPER_BLOCKS
+from backend.models.settings import ATTENTION_BLOCKS, PAPER_BLOCKS
 from backend.progress import outcome
 
 

@@ -19,7 +19,7 @@ from backend.emolora.registration import coverage_of, register
 from backend.errors import InputError
 from backend.imaging.edges import thread_width
 from backend.models.loading import Models
-from backend.models.profiles import ATTENTION_BLOCKS
+from backend.models.settings import ATTENTION_BLOCKS
 from backend.progress import outcome
 
 

@@ -18,7 +18,7 @@ from backend.jobs import TrainJob
 from backend.library.lora import export_lora
 from backend.models.loading import Models
 from backend.models.prediction import predict
-from backend.models.profiles import ATTENTION_BLOCKS, PAPER_BLOCKS, BlockSettings
+from backend.models.settings import ATTENTION_BLOCKS, PAPER_BLOCKS, BlockSettings
 from backend.styles import Style
 
 SETTINGS = BlockSettings(late=1, threshold=0.5, at_least=2)

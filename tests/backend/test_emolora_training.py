@@ -14,7 +14,7 @@ from backend.emolora.training import train
 from backend.errors import InputError, ResourceError, StyleError
 from backend.jobs import Progress, Result, TrainJob
 from backend.models.loading import Models
-from backend.models.profiles import ATTENTION_BLOCKS
+from backend.models.settings import ATTENTION_BLOCKS
 from backend.styles import Style
 
 

@@ -21,7 +21,7 @@ from backend.evaluation import bench_training
 from backend.evaluation.bench_training import STAGES, Comparison, compare, paper_settings
 from backend.evaluation.plain_training import PlainTraining
 from backend.models.loading import Models
-from backend.models.profiles import PAPER_BLOCKS
+from backend.models.settings import PAPER_BLOCKS
 
 BLOCKS = PAPER_BLOCKS[1:3]
 # At the learning rate of `_compare` the LoRA soon says more than rounding does, in every loss.
