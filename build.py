@@ -11,7 +11,8 @@
                            [--jobs N] [--soak MINUTES]
                                               look for input that breaks the backend (10 minutes),
                                               crowd the service with N connections (10,000),
-                                              kill the service at N random moments (default 200), N
+                                              kill the service at N random moments (default 200),
+                                              cancel jobs in each of their stages, kill N
                                               Blenders in mid-job (50), and a tenth of the workers
                                               of N jobs (1000); use it for MINUTES (120) and see
                                               that it does not grow; 0 leaves one out
@@ -305,6 +306,7 @@ def stress(arguments: list[str]) -> None:
     Then the service killed at random moments: around an engine that pretends, then the real one.
     Then its workers, amid many jobs: every output must be there once. Then Blender in mid-job:
     nothing of its backend may be left. At last nothing is killed, and nothing may grow.
+    In between jobs are cancelled in each of their stages, and must end within two seconds.
     """
     parser = argparse.ArgumentParser(prog="build.py stress")
     parser.add_argument("--fuzz", type=float, default=10.0, metavar="MINUTES")
@@ -339,6 +341,9 @@ def stress(arguments: list[str]) -> None:
     for engine in ("stand-in", "real") if options.moments else ():
         say(f"killing the service at random moments ({engine} engine)")
         do("crashing.py", "--engine", engine, "--moments", str(options.moments))
+    if options.moments:
+        say("cancelling jobs in each of their stages")
+        do("cancelling.py")
     if options.jobs:
         say("killing workers amid many jobs")
         do("thousand.py", "--jobs", str(options.jobs), "--workers", "8", "--killed", "0.1")

@@ -160,7 +160,7 @@ def _run_job(options: argparse.Namespace) -> int:
         if each.metadata["path"] and values[each.name] is not None:
             values[each.name] = absolute(values[each.name])
     job = job_type(**values)
-    from backend.engine import run
+    from backend.service.client import run
 
     result = watched(run(job))
     if options.json:

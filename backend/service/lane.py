@@ -24,7 +24,7 @@ __all__ = ["CANCEL_PATIENCE", "Lane"]
 
 _log = logging.getLogger(__name__)
 
-CANCEL_PATIENCE = 1.2  # seconds a worker may take to stop a job by itself
+CANCEL_PATIENCE = 1.0  # seconds a worker may take to stop a job by itself
 OUTLIVING = 1.0  # seconds after a worker's death: a service that still lives did not die with it
 STOP_PATIENCE = 1.0
 MOST_LINES = 500  # of a job's log, each time it runs

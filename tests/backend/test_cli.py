@@ -36,7 +36,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         yield Progress(stage="doing", step=1, steps=1)
         return Result(outputs={"image": "/o.png"}, seconds={"doing": 75.0})
 
-    monkeypatch.setattr("backend.engine.run", run)
+    monkeypatch.setattr("backend.service.client.run", run)
     return seen
 
 
@@ -109,7 +109,9 @@ def failing(error: BaseException) -> Any:
 def test_a_users_error_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("backend.engine.run", failing(InputError("a.png: damaged.", "Save it.")))
+    monkeypatch.setattr(
+        "backend.service.client.run", failing(InputError("a.png: damaged.", "Save it."))
+    )
     assert cli.main(RESTYLE) == EXIT_FAILED
     assert capsys.readouterr().err.endswith("\nerror: a.png: damaged. Save it.\n")
     assert cli.main([*RESTYLE, "--debug"]) == EXIT_FAILED
@@ -119,7 +121,7 @@ def test_a_users_error_is_one_line(
 def test_an_interrupt_is_an_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("backend.engine.run", failing(KeyboardInterrupt()))
+    monkeypatch.setattr("backend.service.client.run", failing(KeyboardInterrupt()))
     assert cli.main(RESTYLE) == EXIT_CANCELLED
     assert "Traceback" not in capsys.readouterr().err
 

@@ -27,7 +27,7 @@ from backend.jobs import NOTE, AnalyseJob, Progress, TrainJob
 from backend.models import designer as designer_places
 from backend.models import loading, profiles
 from backend.models import sd3 as networks
-from backend.models.profiles import PAPER_BLOCKS
+from backend.models.settings import PAPER_BLOCKS
 from backend.progress import outcome
 from backend.styles import Style
 
@@ -170,8 +170,13 @@ def test_a_folder_is_for_profiles_that_have_a_designer(job: TrainJob, tiny_sd3: 
 
 
 def test_the_command_line_says_who_draws(
-    job: TrainJob, tiny_sd3: Path, capsys: pytest.CaptureFixture[str]
+    job: TrainJob,
+    tiny_sd3: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # In this very process, whose profiles are changed.
+    monkeypatch.setattr("backend.service.client.run", Engine().run)
     fields = ("reference", "out", "profile", "base", "steps_one", "steps_two")
     arguments = [f"--{name.replace('_', '-')}={getattr(job, name)}" for name in fields]
     assert cli.main(["train", *arguments, "--offline"]) == cli.EXIT_OK

@@ -114,6 +114,8 @@ def test_a_style_is_trained_used_and_read_by_diffusers(
     assert any(value.any() for name, value in style.weights.items() if ".lora_B." in name)
     base = ["--base", str(tiny_sdxl), "--offline"]
     words = ["--prompt", "a yellow dog", "--steps", "2"]
+    # In this very process, whose profile is changed.
+    monkeypatch.setattr("backend.service.client.run", Engine().run)
     assert cli.main(["generate", "--style", str(out), "--out", str(made), *words, *base]) == 0
     assert made.is_file()
     pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_sdxl, local_files_only=True)
