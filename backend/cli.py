@@ -28,6 +28,7 @@ from backend.commands import (
 from backend.commands.batch import add_batch
 from backend.commands.benchmark import add_benchmark
 from backend.commands.clean import add_clean, gigabytes_option
+from backend.commands.settings import add_settings
 from backend.commands.styles import add_styles
 from backend.errors import StitchworkError
 from backend.jobs import JOB_TYPES, AnalyseJob, Job, JobError, ModelJob
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add_benchmark(commands)
     add_batch(commands)
     add_clean(commands)
+    add_settings(commands)
     add_styles(commands)
     return parser
 
