@@ -144,7 +144,7 @@ class StitchworkPreferences(bpy.types.AddonPreferences):
         else:
             row.operator("stitchwork.backend_start", icon="PLAY")
         row.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = str(
-            polling.log_file()
+            polling.newest_log()
         )
         row.operator("wm.path_open", text="Open Folder", icon="FILE_FOLDER").filepath = str(
             data_folder()

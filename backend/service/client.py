@@ -115,6 +115,7 @@ def _service(job: Job) -> Iterator[_Service]:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # so on Windows
             env={**os.environ, "PYTHONPATH": _path_of_this()},
         )
     except OSError as error:

@@ -109,7 +109,7 @@ def process_exists(pid: int) -> bool:
 def _wait_linux(pid: int) -> None:
     # A descriptor stays with its process, where a number may be given to another one.
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = os.pidfd_open(pid)  # type: ignore[attr-defined, unused-ignore]
     except ProcessLookupError:
         return
     try:
@@ -122,7 +122,7 @@ def _wait_windows(pid: int) -> None:
     import ctypes
 
     synchronize, infinite = 0x00100000, 0xFFFFFFFF
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore]
     handle = kernel.OpenProcess(synchronize, False, pid)
     if handle:
         kernel.WaitForSingleObject(handle, infinite)

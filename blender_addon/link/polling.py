@@ -30,6 +30,7 @@ __all__ = [
     "install",
     "installer",
     "log_file",
+    "newest_log",
     "notice",
     "session",
     "start_task",
@@ -68,8 +69,16 @@ def installer() -> Installer | None:
 
 
 def log_file() -> Path:
-    """The backend's log."""
+    """Where the add-on's own backend writes what it has to say before it can log, and warnings."""
     return data_folder("logs") / "backend.log"
+
+
+def newest_log() -> Path:
+    """The log to read: the service's own, or that of a start which failed later than that."""
+    return max(
+        (log_file().with_name("service.log"), log_file()),
+        key=lambda path: path.stat().st_mtime if path.exists() else 0.0,
+    )
 
 
 def tell(text: str, remedy: str = "", *, error: bool = False) -> None:

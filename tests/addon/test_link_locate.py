@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,18 @@ def test_the_backend_is_told_of_the_quota() -> None:
     assert "--quota-gb" not in found.command([], 1)
     command = Backend(Path("python"), None, "a test", quota_gb=2.5).command([Path("/r")], 1)
     assert command[command.index("--quota-gb") + 1] == "2.5"
+
+
+def test_the_log_button_opens_what_was_said_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from blender_addon.link import polling
+
+    monkeypatch.setattr(polling, "data_folder", lambda name: tmp_path)
+    for name in ("backend.log", "service.log"):
+        (tmp_path / name).touch()
+    for age, name in enumerate(("service.log", "backend.log", "service.log")):
+        os.utime(tmp_path / name, (2e9 + age, 2e9 + age))
+        assert polling.newest_log() == tmp_path / name
+    (tmp_path / "service.log").unlink()
+    assert polling.newest_log() == tmp_path / "backend.log"
