@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from backend.errors import InputError, ResourceError
-from backend.imaging.masks import bounding_box
 
 __all__ = [
     "MAX_SIDE",
@@ -253,6 +252,8 @@ def read_art(path: str | Path, size: tuple[int, int]) -> NDArray[np.float32]:
     Raises:
         InputError: it cannot be used, or selects next to nothing.
     """
+    from backend.imaging.masks import bounding_box  # OpenCV: lists of styles do without
+
     art = (read_mask(path, size) > 0.5).astype(np.float32)
     x0, y0, x1, y1 = bounding_box(art > 0.5)
     if min(x1 - x0, y1 - y0) < MIN_ART_SIDE:

@@ -21,7 +21,7 @@ from backend import cli
 from backend.errors import InputError, ResourceError, StitchworkError, StyleError
 from backend.library import archive
 from backend.library.archive import export_style, import_style
-from backend.styles import WEIGHTS
+from backend.styles import SCHEMA, WEIGHTS
 
 Parts = dict[str, bytes]
 
@@ -137,7 +137,7 @@ HOSTILE: dict[str, tuple[Callable[[Parts], None], str]] = {
     "deep json": (_with("style.json", b"[" * 500_000), "style.json: cannot be read"),
     "not utf-8": (_with("style.json", b"\xff\xfe{}"), "style.json: cannot be read"),
     "other json": (_with("style.json", b"[1]"), "description"),
-    "schema": (_described(schema=3), "schema 3"),
+    "schema": (_described(schema=SCHEMA + 1), f"schema {SCHEMA + 1}"),
     "surplus": (_described(surprise=1), "unknown"),
     "types": (_described(rank="many", blocks=[1]), "blocks, rank cannot be"),
     "nested": (_described(prompts={"design": {}}), "prompts cannot be"),
