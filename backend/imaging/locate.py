@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.imaging.colour import rgb_to_lab
+from backend.imaging.hoop import inside_hoop
 from backend.imaging.masks import bounding_box, remove_specks
 
 __all__ = ["locate_motif"]
@@ -51,6 +52,12 @@ def _frame(height: int, width: int) -> NDArray[np.bool_]:
     frame = np.ones((height, width), dtype=bool)
     frame[rim:-rim, rim:-rim] = False
     return frame
+
+
+def _shrunk(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """An area without its rim."""
+    rim = max(3, round(0.06 * float(np.sqrt(area.sum()))))
+    return cv2.erode(area.astype(np.uint8), np.ones((2 * rim + 1,) * 2, np.uint8)) > 0
 
 
 def _departure(features: Map, ground: NDArray[np.bool_]) -> Map:
@@ -121,14 +128,15 @@ def _clean(departure: Map) -> NDArray[np.bool_]:
     return cv2.morphologyEx(strong[parts].astype(np.uint8), cv2.MORPH_CLOSE, disc) > 0
 
 
-def _enclosed(features: Map, art: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Areas that the motif encloses and that are not the cloth seen around it.
+def _enclosed(
+    features: Map, art: NDArray[np.bool_], ground: NDArray[np.bool_], inside: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Areas that the motif encloses and that are not the cloth seen around it, at `ground`.
 
     White thread on white cloth shows no edge, but over an area its mean and detail tell.
     """
-    height, width = art.shape
-    _, parts = cv2.connectedComponents((~art).astype(np.uint8), connectivity=4)
-    outer = np.unique(parts[_frame(height, width) & ~art])
+    _, parts = cv2.connectedComponents((inside & ~art).astype(np.uint8), connectivity=4)
+    outer = np.unique(parts[ground & ~art])
     outside = np.isin(parts, outer[outer > 0])
     found = np.zeros_like(art)
     near = cv2.dilate(art.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -144,7 +152,7 @@ def _enclosed(features: Map, art: NDArray[np.bool_]) -> NDArray[np.bool_]:
         means = features[outside & ~near]
     samples = means[:: max(1, len(means) // 2000)]
     spread = np.maximum(samples.std(axis=0) * 0.5, np.array(FLOOR) * 0.6)
-    for part in np.unique(parts[~art & ~outside]):
+    for part in np.unique(parts[inside & ~art & ~outside]):
         here = parts == part
         middle = here & ~near
         if middle.sum() < 12:
@@ -186,15 +194,22 @@ def locate_motif(
     """
     height, width = rgb.shape[:2]
     features = _features(rgb)
-    level = features.copy()
+    inside = np.ones(features.shape[:2], dtype=bool)
     ground = _frame(*features.shape[:2])
     art = _clean(_departure(features, ground))
+    within = inside_hoop(rgb, art)
+    if within is not None:
+        inside, ground = within, within & ~_shrunk(within)
+        art = _clean(_departure(features, ground)) & inside
+    level = features.copy()
     # Light falls off across real photos: level it on the cloth found so far, then look again.
     for _ in range(2):
         cloth = cv2.dilate(art.astype(np.uint8), np.ones((7, 7), np.uint8)) == 0
+        cloth &= inside
         level[..., 0] = features[..., 0] - _light(features[..., 0], cloth)
         art = _clean(_departure(level, ground & cloth if (ground & cloth).any() else ground))
-    art |= _enclosed(level, art)
+        art &= inside
+    art |= _enclosed(level, art, ground, inside)
     # A gap within the motif belongs to it: open fills, and thread of the cloth's colour.
     art = remove_specks(art, art.size * 4e-4, art.sum() * 0.012)
     if art.mean() < 0.005:
