@@ -41,9 +41,10 @@ from backend.imaging.lines import edge_lines
 from backend.models.loading import Models
 from backend.models.prediction import Controls
 
-__all__ = ["Complement", "encode", "load", "make", "passes", "save", "select"]
+__all__ = ["Complement", "encode", "load", "make", "passes", "passes_made", "save", "select"]
 
 _TENSORS = "complementary.safetensors"
+_MADE = "complementary_made.safetensors"  # so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,15 @@ def passes(models: Models) -> int:
     return settings.steps + math.ceil(settings.count / settings.batch) * steps + designs
 
 
+def passes_made(models: Models, folder: Path) -> int:
+    """How many of them an interrupted run has left the fruits of."""
+    settings = models.profile.complementary
+    steps = settings.steps
+    if settings.source == "drawn":
+        steps = redone(settings.steps, settings.strength)
+    return math.ceil(len(_made(folder)[0]) / settings.batch) * steps
+
+
 def make(
     models: Models,
     adapter: Adapter,
@@ -77,11 +87,18 @@ def make(
     reference: EncodedPair,
     reference_design: NDArray[np.float32],
     seed: int,
+    folder: Path | None = None,
 ) -> Generator[list[Complement] | None, None, None]:
     """Make and select the complementary pairs with the stage-one LoRA.
 
+    Args:
+        folder: where each batch is kept, so that an interrupted run goes on after the last one.
+
     Yields:
-        None, `passes(models)` times, then the pairs.
+        None, `passes(models)` times less `passes_made`, then the pairs.
+
+    Raises:
+        ResourceError: the folder's disk is full or read-only.
     """
     settings = models.profile.complementary
     candidates = _candidates(models, seed)
@@ -91,9 +108,9 @@ def make(
         trajectory = yield from invert(
             models, reference.embroidery[:1], text, steps=settings.steps, controls=controls
         )
-        latents: list[torch.Tensor] = []
-        likeness: list[float] = []
-        for first in range(0, len(candidates), settings.batch):
+        latents, likeness = _made(folder)
+        latents = [each.to(models.device) for each in latents]
+        for first in range(len(latents), len(candidates), settings.batch):
             part = candidates[first : first + settings.batch]
             made, alike = torch.empty(0), [0.0]
             for made, alike in _embroider(  # noqa: B007 - the last ones count
@@ -102,6 +119,14 @@ def make(
                 yield None
             latents += list(made.split(1))
             likeness += alike
+            if folder is not None:
+                _write(
+                    {
+                        "latents": torch.cat(latents).cpu().contiguous(),
+                        "likeness": torch.tensor(likeness, dtype=torch.float64),
+                    },
+                    folder / _MADE,
+                )
     kept = select(likeness, settings.count, 2)
     subjects = [candidates[index].subject for index in kept]
     designs = [each for index in kept if (each := candidates[index].design) is not None]
@@ -236,14 +261,28 @@ def save(complements: Sequence[Complement], folder: Path) -> None:
         write_png(folder / f"complementary_{index}.png", each.design)
     tensors = {str(i): each.embroidery.cpu().contiguous() for i, each in enumerate(complements)}
     subjects = {str(i): each.subject for i, each in enumerate(complements)}
-    aside = folder / f"{_TENSORS}.new"
+    _write(tensors, folder / _TENSORS, subjects)
+
+
+def _write(
+    tensors: dict[str, torch.Tensor], path: Path, words: dict[str, str] | None = None
+) -> None:
+    aside = path.with_name(f"{path.name}.new")
     try:
-        safetensors.torch.save_file(tensors, aside, metadata=subjects)
-        os.replace(aside, folder / _TENSORS)
+        safetensors.torch.save_file(tensors, aside, metadata=words)
+        os.replace(aside, path)
     except (OSError, safetensors.SafetensorError) as error:
         raise ResourceError(
-            f"{folder}: cannot be written ({error}).", "Free space on its disk."
+            f"{path.parent}: cannot be written ({error}).", "Free space on its disk."
         ) from error
+
+
+def _made(folder: Path | None) -> tuple[list[torch.Tensor], list[float]]:
+    """Latents and likeness of the candidates that an interrupted run has made."""
+    if folder is None or not (folder / _MADE).is_file():
+        return [], []
+    stored = safetensors.torch.load_file(folder / _MADE)
+    return list(stored["latents"].split(1)), stored["likeness"].tolist()
 
 
 def load(folder: Path) -> list[Complement] | None:

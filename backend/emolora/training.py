@@ -227,7 +227,10 @@ def _stages(
     if complements is None:
         box = window_boxes(both.mask, models.profile.window, 1)[0]
         shown = both.design[box[1] : box[3], box[0] : box[2]]
-        for complements in complementary.make(models, adapter, blocks, encoded, shown, job.seed):
+        run.meter.skip(COMPLEMENT, steps=complementary.passes_made(models, run.partial.folder))
+        for complements in complementary.make(
+            *(models, adapter, blocks, encoded, shown, job.seed), run.partial.folder
+        ):
             if complements is None:
                 yield run.meter.tick(COMPLEMENT)
         assert complements is not None

@@ -101,6 +101,30 @@ def test_a_cancelled_training_resumes_to_the_same_weights(
         assert not partial.exists()
 
 
+def test_complementary_pairs_go_on_after_the_last_batch(
+    tiny_models: Models, photo: Path, tmp_path: Path
+) -> None:
+    def steps_in(progress: list[Progress]) -> list[int]:
+        return [each.step for each in progress if each.stage == "complementary pairs"]
+
+    whole, _ = _run(_job(photo, tmp_path / "whole"), tiny_models)
+    count = len(steps_in(whole))
+    out = tmp_path / "cut"
+    steps = train(_job(photo, out), tiny_models)
+    for progress in steps:
+        if (progress.stage, progress.step) == ("complementary pairs", count - 1):
+            break
+    steps.close()
+    rest, _ = _run(_job(photo, out), tiny_models)
+    settings = tiny_models.profile.complementary
+    # The reference is inverted again; of the candidates, only the last batch is made again.
+    assert len(steps_in(rest)) < count - settings.steps + 1
+    assert steps_in(rest)[-1] == count
+    found, wanted = Style.load(out), Style.load(tmp_path / "whole")
+    assert found.measures == wanted.measures
+    assert all(torch.equal(value, found.weights[name]) for name, value in wanted.weights.items())
+
+
 def test_another_job_does_not_go_on_from_it(
     tiny_models: Models, photo: Path, tmp_path: Path
 ) -> None:
