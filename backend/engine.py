@@ -325,7 +325,7 @@ def _pace(
     job: RestyleJob,
 ) -> Generator[Progress, None, tuple[float, float]]:
     """Seconds that grow with the area, and that do not, by embroidering one window for a try."""
-    from backend.restyle.image import restyle, window_grid
+    from backend.restyle.image import restyle, windows_over
 
     inside = _inside(rgba, mask)
     rows, columns = np.nonzero(inside)
@@ -343,7 +343,7 @@ def _pace(
     )
     seconds = watch.seconds
     fixed = seconds.pop("preparing", 0.0)
-    count = len(window_grid(models, inside).spots)
+    count = len(windows_over(models, inside).turns[0].spots)
     sewn = PREVIEW_PACE * float(inside.sum()) if fixed > 0.5 else 0.0
     return sum(seconds.values()) * count + sewn, fixed
 

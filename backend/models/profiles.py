@@ -138,6 +138,7 @@ _STARTER = Profile(
         guidance=1.0,
         start="preview",
         preview_strength=0.4,
+        preview_steps=10,
         preview_inverted=True,
         routing=True,
     ),

@@ -264,6 +264,9 @@ class InferenceSettings:
     preview_strength: float = setting(
         0.35, "share of the schedule that is redone where the preview is the start"
     )
+    preview_steps: int = setting(
+        0, "denoising steps where the preview is the start, which needs fewer; 0: as many as else"
+    )
     preview_inverted: bool = setting(
         False, "noise the preview by DDIM inversion instead of at random, so that its thread stays"
     )

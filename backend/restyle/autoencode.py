@@ -1,4 +1,4 @@
-"""Encoding and decoding images of any size in overlapping, blended windows."""
+"""Encoding and decoding images of any size in overlapping, blended tiles."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,21 +13,20 @@ from backend.models.loading import Models
 from backend.models.prediction import Controls, hints
 from backend.models.settings import KindSettings
 from backend.restyle.denoise import Spots
-from backend.restyle.windows import Grid
 
 __all__ = ["Conditions"]
+
+# Latent cells around a block within which a ControlNet's first look sees what lies in the block.
+_HALO = 4
 
 
 class Conditions:
     """ControlNet conditions of the whole design, cut into windows on demand."""
 
-    def __init__(
-        self, models: Models, rgb: NDArray[np.float32], grid: Grid, kind: KindSettings
-    ) -> None:
+    def __init__(self, models: Models, rgb: NDArray[np.float32], kind: KindSettings) -> None:
         inference = models.profile.inference
-        self._models, self._kind, self._side = models, kind, grid.window * models.factor
+        self._models, self._kind, self._side = models, kind, models.profile.window
         self._off = kind.canny_scale == 0.0 and kind.tile_scale == 0.0
-        self._seen: dict[Spots, Controls | None] = {}
         # Eight bits are plenty, and large images stay small.
         drawn = inference.reads != "picture"
         outline = edges.outline(rgb, inference.canny_low, inference.canny_high, drawn=drawn)
@@ -36,6 +37,8 @@ class Conditions:
             low, high = max(0, top - halo), min(len(rgb), top + rows + halo)
             strip = edges.tile_condition(rgb[low:high], models.profile.window)[top - low :][:rows]
             self._tile[top : top + rows] = np.round(strip * 255.0)
+        self._seen: dict[str, torch.Tensor] = {}
+        self._done: set[tuple[int, int]] = set()
 
     def __call__(self, spots: Spots) -> Controls | None:
         if self._off:
@@ -43,15 +46,48 @@ class Conditions:
         if self._models.device.type != "cpu":
             # There a look at the pictures costs next to nothing, and memory is dear.
             return self._pictures(spots)
-        if spots not in self._seen:
-            self._seen[spots] = hints(self._models, self._pictures(spots))
-        return self._seen[spots]
+        cells = self._side // self._models.factor
+        for top, left in spots:
+            self._look(top, left, cells)
+        # A ControlNet that is left out keeps its picture, which nobody looks at.
+        pictures = self._pictures(spots[:1])
+        looked = {
+            name: torch.stack([plane[:, t : t + cells, x : x + cells] for t, x in spots])
+            for name, plane in self._seen.items()
+        }
+        return replace(
+            pictures,
+            canny=looked.get("canny", pictures.canny),
+            tile=looked.get("tile", pictures.tile),
+        )
+
+    def _look(self, top: int, left: int, cells: int) -> None:
+        """Let the ControlNets look at the blocks of `cells` that a window touches, each once."""
+        rows, columns = (length // self._models.factor for length in self._canny.shape)
+        for t in range(top // cells * cells, min(top + cells, rows), cells):
+            for x in range(left // cells * cells, min(left + cells, columns), cells):
+                if (t, x) in self._done:
+                    continue
+                self._done.add((t, x))
+                box = (max(0, t - _HALO), max(0, x - _HALO), t + cells + _HALO, x + cells + _HALO)
+                looked = hints(self._models, self._cut([box]))
+                for name in ("canny", "tile"):
+                    if getattr(looked, f"{name}_scale") == 0.0:
+                        continue
+                    features = getattr(looked, name)[0]
+                    if name not in self._seen:
+                        self._seen[name] = features.new_zeros(len(features), rows, columns)
+                    inner = features[:, t - box[0] :, x - box[1] :][:, :cells, :cells]
+                    self._seen[name][:, t : t + cells, x : x + cells] = inner
 
     def _pictures(self, spots: Spots) -> Controls:
-        factor, side = self._models.factor, self._side
-        cuts = [
-            np.s_[t * factor : t * factor + side, x * factor : x * factor + side] for t, x in spots
-        ]
+        cells = self._side // self._models.factor
+        return self._cut([(t, x, t + cells, x + cells) for t, x in spots])
+
+    def _cut(self, boxes: list[tuple[int, int, int, int]]) -> Controls:
+        """The pictures within boxes (top, left, bottom, right) of latent cells."""
+        f = self._models.factor
+        cuts = [np.s_[t * f : b * f, x * f : r * f] for t, x, b, r in boxes]
         canny = np.stack([self._canny[cut] for cut in cuts]).astype(np.float32) / 255.0
         tile = np.stack([self._tile[cut] for cut in cuts]).astype(np.float32) / 255.0
         device, dtype = self._models.device, self._models.dtype

@@ -103,7 +103,7 @@ def _predict_windows(
 def denoise(
     models: Models,
     latents: torch.Tensor,
-    grid: Grid,
+    grids: Sequence[Grid],
     scheduler: DDIMScheduler,
     timesteps: Sequence[int],
     words: Words,
@@ -115,13 +115,14 @@ def denoise(
 
     Args:
         latents: (C, H, W) float32 on the CPU, noisy at `timesteps[0]`.
+        grids: the windows of each timestep.
         controls: gives the ControlNets' conditions of some windows, or None.
         seen: is given the clean latents (C, H, W) that each timestep expects.
 
     Returns:
         (C, H, W) clean latents; cells that no window covers mean nothing.
     """
-    for timestep in timesteps:
+    for grid, timestep in zip(grids, timesteps, strict=True):
         output = yield from _predict_plane(
             models, latents, grid, timestep, words, guidance, controls
         )
@@ -133,7 +134,7 @@ def denoise(
 def invert(
     models: Models,
     latents: torch.Tensor,
-    grid: Grid,
+    grids: Sequence[Grid],
     timesteps: Sequence[int],
     words: Words,
     controls: Callable[[Spots], Controls | None],
@@ -142,13 +143,13 @@ def invert(
 
     Args:
         latents: (C, H, W) float32 on the CPU, clean.
-        timesteps: as for `denoise`, noisy first.
+        grids, timesteps: as for `denoise`, noisy first.
 
     Returns:
         (C, H, W) noisy at `timesteps[0]`.
     """
     here = -1
-    for there in reversed(timesteps):
+    for grid, there in reversed(list(zip(grids, timesteps, strict=True))):
         output = yield from _predict_plane(models, latents, grid, there, words, 1.0, controls)
         noise = noise_of(models, latents, output, there)
         latents, here = ddim_step(models, latents, noise, here, there), there

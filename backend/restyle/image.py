@@ -29,13 +29,15 @@ from backend.restyle import autoencode
 from backend.restyle.conditions import Conditions
 from backend.restyle.correction import in_strips
 from backend.restyle.denoise import Words, batch_size, denoise, invert, make_scheduler
-from backend.restyle.windows import Grid, noise_field, plan
+from backend.restyle.windows import Windows, noise_field
 from backend.styles import Style
 
-__all__ = ["counted", "make_words", "restyle", "window_grid"]
+__all__ = ["counted", "make_words", "restyle", "windows_over"]
 
 T = TypeVar("T")
 
+# Rows that are finished at a time.
+ROWS = 1024
 # Lightness coarser than this share of the window is the design's, finer is the thread's.
 COARSE = 1.0 / 24.0
 
@@ -57,10 +59,11 @@ class _Settings:
         inference = models.profile.inference
         kind = models.profile.kind(style.kind if job.embroidery == "auto" else job.embroidery)
         start = inference.start if job.start == "auto" else job.start
+        fewer = inference.preview_steps if start == "preview" else 0
         usual = inference.preview_strength if start == "preview" else kind.strength
         return cls(
             kind=kind,
-            steps=job.steps or inference.steps,
+            steps=job.steps or fewer or inference.steps,
             strength=usual if job.strength is None else job.strength,
             guidance=inference.guidance if job.guidance is None else job.guidance,
             from_preview=start == "preview",
@@ -118,8 +121,8 @@ def restyle(
         design = drawing(design)
     elif models.profile.inference.reads == "edges":
         design = soft_edges(design, models.profile.window)
-    grid = window_grid(models, inside)
-    begin, timesteps, meter = _schedule(models, settings, grid)
+    windows = windows_over(models, inside)
+    begin, timesteps, meter = _schedule(models, settings, windows)
     yield meter.tick("preparing", steps=0)
 
     start = design
@@ -132,8 +135,13 @@ def restyle(
         start = np.broadcast_to(colour.astype(np.float32), design.shape)
     yield meter.tick("preparing")
     side = models.profile.window
+    conditions = Conditions(models, autoencode.pad(design, side, models.factor), settings.kind)
+    del design  # large pictures: nothing is kept that is not needed any more
     plane = autoencode.pad(start, side, models.factor)
-    latents = yield from counted(autoencode.encode(models, plane, grid), meter, "encoding")
+    start = plane[:height, :width]
+    latents = yield from counted(
+        autoencode.encode(models, plane, windows.encoded), meter, "encoding"
+    )
     rough = show is not unseen and not settings.from_preview
     look = autoencode.roughly(plane, latents) if rough else None
 
@@ -142,44 +150,56 @@ def restyle(
             tall, wide = (-(-each // models.factor) for each in inside.shape)
             meter.preview = show(look(clean)[:tall, :wide])
 
-    conditions = Conditions(
-        models, autoencode.pad(design, side, models.factor), grid, settings.kind
-    )
-    lost: NDArray[np.float32] | float = 0.0
+    lost: NDArray[np.float16] | None = None
     if settings.from_preview:
         # The autoencoder smears fine thread; what it loses of the preview is given back below.
-        same = yield from counted(autoencode.decode(models, latents, grid), meter, "encoding")
-        lost = (1.0 - settings.strength) * (plane - same)
+        same = yield from counted(
+            autoencode.decode(models, latents, windows.decoded), meter, "encoding"
+        )
+        np.subtract(plane, same, out=same)
+        lost = ((1.0 - settings.strength) * same[:height, :width]).astype(np.float16)
+        del same
     words = make_words(models, style, models.profile.prompts(), settings.guidance)
     if settings.inverted:
+        grids = windows.of(len(timesteps), ends=False)
         latents = yield from counted(
-            invert(models, latents, grid, timesteps, words, conditions), meter, "inverting"
+            invert(models, latents, grids, timesteps, words, conditions), meter, "inverting"
         )
     else:
         noise = noise_field(job.seed, *latents.shape)
         latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
+    grids = windows.of(len(timesteps))
     with with_style(models, dict(style.weights), strength=job.style_strength):
         latents = yield from counted(
             denoise(
-                *(models, latents, grid, begin, timesteps, words, settings.guidance, conditions),
+                *(models, latents, grids, begin, timesteps, words, settings.guidance, conditions),
                 seen,
             ),
             meter,
             "embroidering",
         )
-    plane = yield from counted(autoencode.decode(models, latents, grid), meter, "decoding")
-    result = np.clip(plane + lost, 0.0, 1.0)[:height, :width]
+    del conditions
+    sewn = yield from counted(
+        autoencode.decode(models, latents, windows.decoded), meter, "decoding"
+    )
+    sewn = sewn[:height, :width]
+    if lost is not None:
+        sewn += lost
+        del lost
+    np.clip(sewn, 0.0, 1.0, out=sewn)
     if settings.kind.colour_correction:
-        result = in_strips(result, start, COARSE * models.profile.window, inside)
+        sewn = in_strips(sewn, start, COARSE * models.profile.window, inside)
     blended = rgba.copy()
-    soft = cover[..., None]
-    mixed = rgba[..., :3] * (1.0 - soft) + result * soft
-    blended[..., :3] = np.where(inside[..., None], mixed, rgba[..., :3])
+    for top in range(0, height, ROWS):
+        rows = np.s_[top : top + ROWS]
+        soft = cover[rows][..., None]
+        mixed = rgba[rows][..., :3] * (1.0 - soft) + sewn[rows] * soft
+        np.copyto(blended[rows][..., :3], mixed, where=inside[rows][..., None])
     yield meter.tick("finishing")
     return blended
 
 
-def window_grid(models: Models, inside: NDArray[np.bool_]) -> Grid:
+def windows_over(models: Models, inside: NDArray[np.bool_]) -> Windows:
     """Windows over the padded image, those that touch what is to be embroidered."""
     factor, side = models.factor, models.profile.window // models.factor
     rows, columns = (max(side, -(-length // factor)) for length in inside.shape)
@@ -189,27 +209,28 @@ def window_grid(models: Models, inside: NDArray[np.bool_]) -> Grid:
     whole[:tall, :wide] = inside
     cells = whole.reshape(len(whole) // factor, factor, -1, factor).any(axis=(1, 3))
     needed[: cells.shape[0], : cells.shape[1]] = cells
-    return plan(rows, columns, side, models.profile.inference.overlap, needed)
+    return Windows.over(needed, side, models.profile.inference.overlap)
 
 
 def _schedule(
-    models: Models, settings: _Settings, grid: Grid
+    models: Models, settings: _Settings, windows: Windows
 ) -> tuple[DDIMScheduler, list[int], Meter]:
     """Scheduler, the timesteps that `strength` leaves to do, and the plan of progress."""
     scheduler = make_scheduler(models, settings.steps)
     # At least one, so that the trained style always has its say.
     todo = min(settings.steps, max(1, int(settings.steps * settings.strength)))
     timesteps = [int(t) for t in scheduler.timesteps[settings.steps - todo :]]
-    calls = -(-len(grid.spots) // batch_size(models)) * len(timesteps)
+    size = batch_size(models)
+    inverting = windows.calls(todo, size, ends=False) if settings.inverted else 0
+    batch = min(size, len(windows.last.spots))
     passes = 2.0 if settings.guidance > 1.0 else 1.0
-    codes = len(grid.spots)
-    batch = min(batch_size(models), len(grid.spots))
+    coded, again = len(windows.encoded.spots), len(windows.decoded.spots)
     stages = [
         Stage("preparing", 1, 4.0 if settings.from_preview else 0.1),
-        Stage("encoding", 2 * codes if settings.from_preview else codes, 0.2),
-        Stage("inverting", calls if settings.inverted else 0, 0.1 * batch),
-        Stage("embroidering", calls, 0.1 * passes * batch),
-        Stage("decoding", codes, 0.25),
+        Stage("encoding", coded + again if settings.from_preview else coded, 0.2),
+        Stage("inverting", inverting, 0.1 * batch),
+        Stage("embroidering", windows.calls(todo, size), 0.1 * passes * batch),
+        Stage("decoding", again, 0.25),
         Stage("finishing", 1, 0.2),
     ]
     return scheduler, timesteps, Meter(stages)

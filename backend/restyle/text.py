@@ -19,7 +19,7 @@ from backend.progress import Meter, Show, Stage, outcome, unseen
 from backend.restyle import autoencode
 from backend.restyle.denoise import batch_size, denoise, make_scheduler
 from backend.restyle.image import counted, make_words
-from backend.restyle.windows import noise_field, plan
+from backend.restyle.windows import Windows, noise_field, plan
 from backend.styles import Style
 
 __all__ = ["generate", "prompts_of"]
@@ -61,19 +61,20 @@ def generate(
     steps = job.steps or inference.steps
     guidance = inference.guidance if job.guidance is None else job.guidance
     cells = side // factor
-    first = plan(cells, cells, cells, inference.overlap)
+    first = Windows.over(np.ones((cells, cells), dtype=bool), cells, inference.overlap)
     rows, columns = (max(cells, -(-length // factor)) for length in (height, width))
-    full = plan(rows, columns, cells, inference.overlap)
-    larger = len(full.spots) > 1
-    again = int(steps * ENLARGING_STRENGTH) if larger else 0
+    full = Windows.over(np.ones((rows, columns), dtype=bool), cells, inference.overlap)
+    larger = len(full.last.spots) > 1
+    again = max(1, int(steps * ENLARGING_STRENGTH)) if larger else 0
     pace = 0.2 if guidance > 1.0 else 0.1
-    calls = -(-len(full.spots) // batch_size(models)) * again
+    calls = full.calls(again, batch_size(models))
+    coded = len(full.encoded.spots)
     meter = Meter(
         [
             Stage("composing", steps, pace),
-            Stage("encoding", len(full.spots) if larger else 0, 0.15),
+            Stage("encoding", coded if larger else 0, 0.15),
             Stage("embroidering", calls, pace * batch_size(models)),
-            Stage("decoding", len(full.spots) + (1 if larger else 0), 0.25),
+            Stage("decoding", coded + 1 if larger else 1, 0.25),
         ]
     )
     words = make_words(models, style, prompts_of(style, job.prompt), guidance)
@@ -89,28 +90,39 @@ def generate(
     look = None if show is unseen else _rough_look(models, style)
     with with_style(models, dict(style.weights), strength=job.style_strength):
         latents = yield from counted(
-            denoise(models, latents, first, scheduler, times, words, guidance, _no_controls, seen),
+            denoise(
+                *(models, latents, first.of(steps), scheduler, times, words, guidance),
+                *(_no_controls, seen),
+            ),
             meter,
             "composing",
         )
         if not larger:
-            image = yield from counted(autoencode.decode(models, latents, first), meter, "decoding")
+            image = yield from counted(
+                autoencode.decode(models, latents, first.decoded), meter, "decoding"
+            )
             return _fitted(image, height, width)
-        small = yield from counted(autoencode.decode(models, latents, first), meter, "decoding")
+        small = yield from counted(
+            autoencode.decode(models, latents, first.decoded), meter, "decoding"
+        )
         plane = _fitted(small, height, width)
         meter.preview = show(plane)
         plane = autoencode.pad(plane, side, factor)
-        clean = yield from counted(autoencode.encode(models, plane, full), meter, "encoding")
+        clean = yield from counted(
+            autoencode.encode(models, plane, full.encoded), meter, "encoding"
+        )
         scheduler = make_scheduler(models, steps)
         times = times[steps - again :]
         noise = noise_field(job.seed, *clean.shape)
         latents = scheduler.add_noise(clean, noise, torch.tensor([times[0]]))
         latents = yield from counted(
-            denoise(models, latents, full, scheduler, times, words, guidance, _no_controls),
+            denoise(
+                models, latents, full.of(again), scheduler, times, words, guidance, _no_controls
+            ),
             meter,
             "embroidering",
         )
-    image = yield from counted(autoencode.decode(models, latents, full), meter, "decoding")
+    image = yield from counted(autoencode.decode(models, latents, full.decoded), meter, "decoding")
     return image[:height, :width]
 
 

@@ -1,19 +1,21 @@
 """Overlapping windows over latents of any size, blended so that no border can be seen.
 
-Predictions of all windows are averaged at every denoising step (Bar-Tal et al., "MultiDiffusion",
-2023), with weights that fade to the window's border, so neighbouring windows agree as they go.
+Windows that overlap are averaged at a denoising step (Bar-Tal et al., "MultiDiffusion", 2023), with
+weights that fade to the window's border. Windows side by side, moved at every step, look at each
+cell but once a step (Frolov et al., "SpotDiffusion", 2024). Both are used, see `in_turn`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Blend", "Grid", "noise_field", "plan"]
+__all__ = ["Blend", "Grid", "Windows", "in_turn", "noise_field", "plan", "tiles"]
 
 # Noise is drawn in blocks of this many latent cells, each from its own seed.
 NOISE_BLOCK = 64
@@ -40,6 +42,13 @@ class Grid:
         """The spots, at most `size` at a time."""
         for start in range(0, len(self.spots), size):
             yield self.spots[start : start + size]
+
+    def covered(self) -> NDArray[np.bool_]:
+        """(height, width) cells that a window covers."""
+        found = np.zeros((self.height, self.width), dtype=bool)
+        for top, left in self.spots:
+            found[top : top + self.window, left : left + self.window] = True
+        return found
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:
@@ -72,13 +81,111 @@ def plan(
         overlap: least share of a window that neighbours share.
         needed: (height, width) cells whose result matters; windows without any are left out.
     """
+    rows, columns = (_starts(length, window, overlap) for length in (height, width))
+    return _grid(height, width, window, rows, columns, needed)
+
+
+def in_turn(
+    height: int,
+    width: int,
+    window: int,
+    overlap: float,
+    needed: NDArray[np.bool_] | None = None,
+) -> tuple[Grid, ...]:
+    """Grids for steps to take in turn, whose windows cover the plane with as few as may be.
+
+    Two grids of windows side by side: where windows of one meet, those of the other have their
+    middle, so what a border leaves is mended at the next step. One grid of overlapping windows, as
+    of `plan`, where these are no more.
+    """
+    rows, columns = (_starts(length, window, 0.0) for length in (height, width))
+    pairs = ((rows, _between(columns)), (_between(rows), columns))
+    beside = tuple(_grid(height, width, window, *pair, needed) for pair in pairs)
+    overlapping = plan(height, width, window, overlap, needed)
+    if 2 * len(overlapping.spots) <= sum(len(each.spots) for each in beside):
+        return (overlapping,)
+    return beside
+
+
+def tiles(
+    height: int, width: int, window: int, overlap: int, needed: NDArray[np.bool_] | None = None
+) -> Grid:
+    """As `plan`, with windows only as large as it takes, for what works at any size.
+
+    Args:
+        window: largest side, cells.
+        overlap: cells that neighbours share.
+    """
+    counts = [1 + max(0, -(-(each - window) // (window - overlap))) for each in (height, width)]
+    side = max(
+        -(-(length + (count - 1) * overlap) // count)
+        for length, count in zip((height, width), counts)
+    )
+    rows, columns = (
+        [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
+        for length, count in zip((height, width), counts)
+    )
+    return _grid(height, width, side, rows, columns, needed)
+
+
+def _between(starts: list[int]) -> list[int]:
+    """Starts half-way between these, and both ends."""
+    if len(starts) == 1:
+        return starts
+    return [starts[0], *((a + b) // 2 for a, b in pairwise(starts)), starts[-1]]
+
+
+def _grid(
+    height: int,
+    width: int,
+    window: int,
+    rows: list[int],
+    columns: list[int],
+    needed: NDArray[np.bool_] | None,
+) -> Grid:
     spots = tuple(
         (top, left)
-        for top in _starts(height, window, overlap)
-        for left in _starts(width, window, overlap)
+        for top in rows
+        for left in columns
         if needed is None or needed[top : top + window, left : left + window].any()
     )
     return Grid(height, width, window, spots, _weight(window))
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """All grids of one picture.
+
+    Attributes:
+        turns: what denoising steps take in turn.
+        last: the last step's; they overlap, since no further step mends what borders leave.
+        encoded, decoded: the autoencoder's tiles; all that a window covers, and what is needed.
+    """
+
+    turns: tuple[Grid, ...]
+    last: Grid
+    encoded: Grid
+    decoded: Grid
+
+    @classmethod
+    def over(cls, needed: NDArray[np.bool_], window: int, overlap: float) -> Windows:
+        """Over a plane of cells, where `needed`; overlap as for `plan`."""
+        height, width = needed.shape
+        turns = in_turn(height, width, window, overlap, needed)
+        last = plan(height, width, window, overlap, needed)
+        seen = np.logical_or.reduce([each.covered() for each in (*turns, last)])
+        shared = max(1, window // 8)
+        encoded = tiles(height, width, window, shared, seen)
+        return cls(turns, last, encoded, tiles(height, width, window, shared, needed))
+
+    def of(self, steps: int, *, ends: bool = True) -> list[Grid]:
+        """A grid for each step of a schedule; `ends`: whether no further step follows."""
+        grids = [self.turns[i % len(self.turns)] for i in range(steps)]
+        return [*grids[:-1], self.last] if ends and grids else grids
+
+    def calls(self, steps: int, batch: int, *, ends: bool = True) -> int:
+        """Batches of windows in all these steps."""
+        return sum(-(-len(each.spots) // batch) for each in self.of(steps, ends=ends))
 
 
 class Blend:

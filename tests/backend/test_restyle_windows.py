@@ -13,8 +13,9 @@ import torch
 from restyling import WINDOW, tiny_models
 
 from backend.restyle import autoencode
+from backend.restyle.conditions import Conditions
 from backend.restyle.denoise import Words, denoise, invert, make_scheduler
-from backend.restyle.windows import Blend, noise_field, plan
+from backend.restyle.windows import Blend, Windows, in_turn, noise_field, plan, tiles
 
 T = TypeVar("T")
 
@@ -53,6 +54,88 @@ def test_only_windows_that_matter_are_computed() -> None:
     assert 0 < len(grid.spots) <= 6
     for top, left in grid.spots:
         assert needed[top : top + 32, left : left + 32].any()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 40), (75, 131), (32, 256), (256, 256)])
+def test_windows_in_turn_cover_every_cell_and_meet_in_each_others_middle(
+    size: tuple[int, int],
+) -> None:
+    grids = in_turn(*size, window=32, overlap=0.25)
+    for grid in grids:
+        assert grid.covered().all()
+        assert all(0 <= top <= size[0] - 32 for top, _ in grid.spots)
+        assert all(0 <= left <= size[1] - 32 for _, left in grid.spots)
+    overlapping = plan(*size, window=32, overlap=0.25)
+    assert sum(len(grid.spots) for grid in grids) <= len(grids) * len(overlapping.spots)
+    if len(grids) == 1:
+        assert grids[0].spots == overlapping.spots
+        return
+    for axis in (0, 1):
+        starts = [{spot[axis] for spot in grid.spots} for grid in grids]
+        for border in (starts[0] | starts[1]) - {0}:
+            # It is well within a window of the other grid, or of its own.
+            assert any(8 <= border - start <= 24 for start in starts[0] | starts[1])
+        bare = [{at for at in each if at and at - 32 in each} for each in starts]
+        assert not bare[0] & bare[1]
+
+
+def test_a_large_plane_is_looked_at_little_more_than_once_a_step() -> None:
+    for side, most in ((128, 1.3), (256, 1.15), (512, 1.08)):
+        grids = in_turn(side, side, window=32, overlap=0.25)
+        looks = [len(grid.spots) * 32**2 / side**2 for grid in grids]
+        assert max(looks) <= most
+        every = Windows.over(np.ones((side, side), dtype=bool), 32, 0.25)
+        assert [len(grid.spots) for grid in every.of(4)][:3] == [
+            len(grids[i % 2].spots) for i in range(3)
+        ]
+        assert every.of(4)[-1].spots == plan(side, side, window=32, overlap=0.25).spots
+        assert every.of(4, ends=False)[-1].spots == grids[1].spots
+    assert every.of(0) == []
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 75), (128, 128), (40, 256)])
+def test_tiles_cover_with_no_more_than_they_must(size: tuple[int, int]) -> None:
+    grid = tiles(*size, window=32, overlap=4)
+    assert grid.window <= 32
+    assert grid.covered().all()
+    assert len(grid.spots) * grid.window**2 <= len(plan(*size, 32, 0.25).spots) * 32**2
+    for axis in (0, 1):
+        starts = sorted({spot[axis] for spot in grid.spots})
+        assert all(grid.window - (b - a) >= 3 for a, b in itertools.pairwise(starts))
+    needed = np.zeros(size, dtype=bool)
+    needed[0, -1] = True
+    (spot,) = tiles(*size, window=32, overlap=4, needed=needed).spots
+    assert spot[0] == 0
+    assert spot[1] + grid.window == size[1]
+
+
+@pytest.mark.parametrize("kind", ["flat", "relief"])
+def test_controlnets_look_once_at_a_design_and_see_what_windows_show(
+    tiny_model: Path, kind: str
+) -> None:
+    models = tiny_models(tiny_model)
+    rng = np.random.default_rng(0)
+    design = np.repeat(np.repeat(rng.random((24, 40, 3)), 8, 0), 8, 1).astype(np.float32)
+    conditions = Conditions(models, design, models.profile.kind(kind))
+    calls = []
+    look = models.controlnet_tile.controlnet_cond_embedding
+    handle = look.register_forward_hook(lambda *_: calls.append(1))
+    spots = ((5, 3), (16, 32), (13, 11))
+    found = conditions(spots)
+    count = len(calls)
+    again = conditions(spots)
+    assert len(calls) == count <= 12
+    handle.remove()
+    pictures = conditions._pictures(spots)
+    for name in ("canny", "tile"):
+        if getattr(pictures, f"{name}_scale") == 0.0:
+            continue
+        network = getattr(models, f"controlnet_{name}")
+        # Within a window, as far from its border as a look reaches, both are the same.
+        whole = network.controlnet_cond_embedding(getattr(pictures, name))
+        inner = np.s_[:, :, 3:-3, 3:-3]
+        assert torch.allclose(getattr(found, name)[inner], whole[inner], atol=1e-5)
+        assert torch.equal(getattr(found, name), getattr(again, name))
 
 
 def test_blend_of_agreeing_windows_is_exact_and_of_differing_ones_smooth() -> None:
@@ -120,12 +203,15 @@ def test_inversion_leads_back_to_the_picture_and_noise_does_not(tiny_model: Path
     words = Words(style=text, plain=None, negative=None, blocks=())
     scheduler = make_scheduler(models, 40)
     times = [int(t) for t in scheduler.timesteps[20:]]
+    grids = [grid] * len(times)
 
     def back(noisy: torch.Tensor) -> float:
-        _, result = _run(denoise(models, noisy, grid, scheduler, times, words, 1.0, lambda _: None))
+        _, result = _run(
+            denoise(models, noisy, grids, scheduler, times, words, 1.0, lambda _: None)
+        )
         return float((result - clean).square().mean())
 
-    _, inverted = _run(invert(models, clean, grid, times, words, lambda _: None))
+    _, inverted = _run(invert(models, clean, grids, times, words, lambda _: None))
     noise = noise_field(0, 4, 8, 20)
     noisy = scheduler.add_noise(clean, noise, torch.tensor([times[0]]))
     assert back(inverted) < 0.1 * back(noisy)

@@ -34,7 +34,7 @@ from backend.models import profiles
 from backend.models.loading import Models
 from backend.progress import outcome
 from backend.restyle.conditions import Conditions
-from backend.restyle.image import restyle, window_grid
+from backend.restyle.image import restyle
 from backend.restyle.text import generate
 from backend.styles import Style
 
@@ -173,8 +173,7 @@ def test_lines_reach_the_controlnet_as_they_are(tiny_models: Models) -> None:
     models = _of_task(tiny_models, "sketch")
     design = drawing(_sketch())[:64, :64].copy()
     design[10, 10] = 0.5
-    grid = window_grid(models, np.ones((64, 64), dtype=bool))
-    conditions = Conditions(models, design, grid, models.profile.flat)._pictures(((0, 0),))
+    conditions = Conditions(models, design, models.profile.flat)._pictures(((0, 0),))
     assert np.allclose(conditions.canny[0, 0].numpy(), design[..., 0], atol=0.003)
     assert torch.equal(
         controls_of(models, design, 1.0, 0.0).canny[0, 1], torch.from_numpy(design[..., 0])

@@ -78,5 +78,9 @@ def quickened(profile: Profile) -> Profile:
         complementary=replace(
             profile.complementary, count=2, steps=min(4, profile.complementary.steps)
         ),
-        inference=replace(profile.inference, steps=min(8, profile.inference.steps)),
+        inference=replace(
+            profile.inference,
+            steps=min(8, profile.inference.steps),
+            preview_steps=min(8, profile.inference.preview_steps),
+        ),
     )
