@@ -1,32 +1,40 @@
-"""Restyling beside the same work done plainly: windows one by one, in float32, nothing kept.
+"""Restyling beside diffusers' own pipeline, and beside what its networks alone would take.
 
-Both embroider the same artwork in the same untrained style and take turns within one run, so that
-a busy machine slows both alike.
+Both embroider the same artwork in the same untrained style, in the same number of steps from the
+bare design; then ours does it as users get it.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers import StableDiffusionXLControlNetImg2ImgPipeline
 from numpy.typing import NDArray
 
 from backend.emolora.adapter import Adapter
 from backend.evaluation.bench import artwork
 from backend.evaluation.bench_training import device_name, drawn_pair
+from backend.evaluation.cost import Cost, matrix_rate, measured, operations
+from backend.imaging import edges
 from backend.jobs import Progress, RestyleJob
 from backend.models import profiles
 from backend.models.loading import Models, default_device, load
+from backend.models.prediction import control, predict
 from backend.models.settings import PAPER_BLOCKS
+from backend.restyle.autoencode import to_tensor
+from backend.restyle.conditions import Conditions
+from backend.restyle.denoise import make_scheduler
 from backend.restyle.image import restyle
 from backend.styles import BaseModel, Prompts, Style
 
-__all__ = ["Restyled", "bench_restyling", "plainly", "to_text"]
+__all__ = ["PLAIN_MOST", "Restyled", "bench_restyling", "to_text"]
+
+# Largest side that diffusers' pipeline is asked for: it looks at the whole picture at once.
+PLAIN_MOST = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,79 +43,76 @@ class Restyled:
 
     Attributes:
         side: of the square picture, pixels.
-        plain, ours: seconds; the median of the rounds.
-        faster: how many times; the median over the rounds' pairs.
-        psnr: how alike both pictures are where embroidered, dB.
-        same: whether ours came out the same to the bit in every round.
+        passes: how often the UNet looks at each cell of the picture, at least.
+        floor: seconds that its operations and the ControlNets' take at the machine's matrix rate.
+        ours: from the bare design; `networks` are the seconds within UNet and ControlNets.
+        plain: diffusers' pipeline doing the same; None where the picture is too large for it.
+        usual: ours as users get it.
+        usual_passes, usual_floor: as above.
     """
 
     side: int
-    plain: float
-    ours: float
-    faster: float
-    psnr: float
-    same: bool
-
-
-class _Anew(torch.nn.Module):
-    """A ControlNet that looks at its picture again in every pass."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.controlnet_cond_embedding = torch.nn.Identity()
-
-    def forward(self, *values: object, **named: object) -> object:
-        return self.network(*values, **named)
-
-
-def plainly(models: Models) -> Models:
-    """The same networks as a plain script would run them."""
-    for network in (models.unet, models.vae, models.controlnet_canny, models.controlnet_tile):
-        torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
-    inference = replace(models.profile.inference, batch=1)
-    return replace(
-        models,
-        profile=replace(models.profile, inference=inference),
-        controlnet_canny=_Anew(models.controlnet_canny),
-        controlnet_tile=_Anew(models.controlnet_tile),
-    )
+    passes: int
+    floor: float
+    ours: Cost
+    plain: Cost | None
+    usual_passes: int
+    usual_floor: float
+    usual: Cost
 
 
 def bench_restyling(
-    name: str, sizes: Sequence[int], rounds: int, base: str | None = None
+    name: str, sizes: Sequence[int], steps: int | None = None, base: str | None = None
 ) -> Generator[Progress, None, list[Restyled]]:
-    """Time both on square pictures of these sides, and compare what they made."""
+    """Time all on square pictures of these sides.
+
+    Args:
+        steps: of the whole noise schedule; the profile's if absent.
+    """
     profile = profiles.get(name)
     yield Progress(stage="loading", step=0, steps=1)
-    doers = {
-        "plain": plainly(load(replace(profile, cpu_dtype="float32"), base=base)),
-        "ours": load(profile, base=base),
-    }
-    style = _style(doers["ours"])
+    models = load(profile, base=base)
+    style = _style(models)
+    plain = _pipeline(load(replace(profile, cpu_dtype="float32"), base=base), style)
     yield Progress(stage="loading", step=1, steps=1)
-    found = []
+    device, found = models.device, []
+    ours = RestyleJob(style="style", input="artwork", out="out", start="design", steps=steps)
+    usual = replace(ours, start="auto", steps=None)
+    inference = profile.inference
+    of_all = steps or inference.steps
+    todo = max(1, int(of_all * profile.flat.strength))
+    fewer = max(1, int((inference.preview_steps or inference.steps) * inference.preview_strength))
+    usually = fewer * (2 if inference.preview_inverted else 1)
+    if inference.start != "preview":
+        usually = max(1, int(inference.steps * profile.flat.strength))
+    guided = 2 if inference.guidance > 1.0 else 1
+    networks = (models.unet, models.controlnet_canny, models.controlnet_tile)
+    # Whatever is set up once is not part of any size.
+    small = _artwork(profile.window)
+    yield from restyle(models, style, small, None, replace(ours, steps=1))
+    each_window = _operations(models, style, small)
     for side in sizes:
-        rgba = np.dstack([artwork(side), np.ones((side, side))]).astype(np.float32)
-        seconds: dict[str, list[float]] = {each: [] for each in doers}
-        pictures: dict[str, list[NDArray[np.float32]]] = {each: [] for each in doers}
-        for number in range(rounds):
-            for each in doers if number % 2 == 0 else reversed(doers):
-                began = time.perf_counter()
-                job = RestyleJob(style="style", input="artwork", out="result")
-                pictures[each].append((yield from restyle(doers[each], style, rgba, None, job)))
-                seconds[each].append(time.perf_counter() - began)
-        error = float(np.square(pictures["ours"][0] - pictures["plain"][0])[..., :3].mean())
+        rgba = _artwork(side)
+        with measured(device, networks) as spent:
+            yield from restyle(models, style, rgba, None, ours)
+        with measured(device, networks) as usually_spent:
+            yield from restyle(models, style, rgba, None, usual)
+        plainly = None
+        if side <= PLAIN_MOST:
+            with measured(device) as plainly:
+                plain(rgba, of_all)
+        yield Progress(stage="plainly", step=1, steps=1)
+        once = each_window * (side / profile.window) ** 2 / matrix_rate(device, models.dtype)
         found.append(
             Restyled(
                 side=side,
-                plain=statistics.median(seconds["plain"]),
-                ours=statistics.median(seconds["ours"]),
-                faster=statistics.median(
-                    plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"])
-                ),
-                psnr=-10.0 * math.log10(max(error, 1e-12)),
-                same=all(np.array_equal(each, pictures["ours"][0]) for each in pictures["ours"]),
+                passes=todo * guided,
+                floor=once * todo * guided,
+                ours=spent,
+                plain=plainly,
+                usual_passes=usually * guided,
+                usual_floor=once * usually * guided,
+                usual=usually_spent,
             )
         )
     return found
@@ -115,15 +120,99 @@ def bench_restyling(
 
 def to_text(found: Sequence[Restyled]) -> str:
     """A table for the terminal."""
-    rows = [device_name(default_device())]
-    rows.append(f"{'pixels':<14}{'plain':>10}{'ours':>10}{'ratio':>10}{'alike':>12}")
+    rows = [
+        device_name(default_device()),
+        f"{'pixels':<13}{'passes':>16}{'floor':>10}{'networks':>10}{'in all':>10}"
+        f"{'÷ networks':>12}{'Mpx/s':>9}{'memory':>10}{'B/px':>6}",
+    ]
     for each in found:
         size = f"{each.side} × {each.side}"
-        rows.append(
-            f"{size:<14}{each.plain:>8.1f} s{each.ours:>8.1f} s{each.faster:>9.2f}×"
-            f"{each.psnr:>9.1f} dB{'' if each.same else '  NOT THE SAME TWICE'}"
+        both = (
+            (f"{each.passes} from design", each.floor, each.ours),
+            (f"{each.usual_passes} as usual", each.usual_floor, each.usual),
         )
+        for name, floor, cost in both:
+            rows.append(
+                f"{size:<13}{name:>16}{floor:>8.1f} s{cost.networks:>8.1f} s{cost.seconds:>8.1f} s"
+                f"{cost.seconds / cost.networks:>11.2f}×{each.side**2 / 1e6 / cost.seconds:>9.3f}"
+                + _memory(cost, each.side)
+            )
+        if each.plain is not None:
+            rows.append(
+                f"{size:<13}{'diffusers':>16}{each.floor:>8.1f} s{'':>10}"
+                f"{each.plain.seconds:>8.1f} s{'':>12}"
+                f"{each.side**2 / 1e6 / each.plain.seconds:>9.3f}"
+                + _memory(each.plain, each.side)
+                + f"   ours is {each.plain.seconds / each.ours.seconds:.1f} times as fast"
+            )
     return "\n".join(rows)
+
+
+def _memory(cost: Cost, side: int) -> str:
+    if cost.memory is None:
+        return f"{'—':>10}{'—':>6}"
+    return f"{cost.memory / 2**20:>6.0f} MiB{cost.memory / side**2:>6.0f}"
+
+
+def _artwork(side: int) -> NDArray[np.float32]:
+    return np.dstack([artwork(side), np.ones((side, side))]).astype(np.float32)
+
+
+def _operations(models: Models, style: Style, rgba: NDArray[np.float32]) -> float:
+    """Of one pass of the UNet and the ControlNets over one window."""
+    side = models.profile.window // models.factor
+    latents = torch.zeros((1, int(models.unet.config.in_channels), side, side))
+    latents = latents.to(models.device, models.dtype)
+    text = models.encode_prompts([style.prompts.embroidery])
+    controls = Conditions(models, rgba[..., :3], models.profile.flat)(((0, 0),))
+
+    def once() -> None:
+        with torch.no_grad():
+            said = None if controls is None else control(models, latents, 500, text, controls)
+            predict(models, latents, 500, text, said)
+
+    return operations(once)
+
+
+def _pipeline(models: Models, style: Style) -> Callable[[NDArray[np.float32], int], object]:
+    """Diffusers' own way to embroider (H, W, 4) artwork in so many steps."""
+    for network in (models.unet, models.vae, models.controlnet_canny, models.controlnet_tile):
+        torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
+    inference, kind = models.profile.inference, models.profile.flat
+    pipeline: Any = StableDiffusionXLControlNetImg2ImgPipeline(
+        vae=models.vae,
+        text_encoder=models.text_encoder,
+        text_encoder_2=models.text_encoder_2,
+        tokenizer=models.tokenizer,
+        tokenizer_2=models.tokenizer_2,
+        unet=models.unet,
+        controlnet=[models.controlnet_canny, models.controlnet_tile],
+        scheduler=models.scheduler,
+    )
+    pipeline.load_lora_weights({name: value.clone() for name, value in style.weights.items()})
+    pipeline.set_progress_bar_config(disable=True)
+
+    def embroider(rgba: NDArray[np.float32], steps: int) -> object:
+        rgb = rgba[..., :3]
+        outline = np.repeat(edges.canny(rgb)[..., None], 3, axis=2)
+        pipeline.scheduler = make_scheduler(models, steps)
+        return pipeline(
+            prompt=style.prompts.embroidery,
+            negative_prompt=inference.negative,
+            image=to_tensor(rgb),
+            control_image=[
+                to_tensor(outline),
+                to_tensor(edges.tile_condition(rgb, models.profile.window)),
+            ],
+            strength=kind.strength,
+            num_inference_steps=steps,
+            guidance_scale=inference.guidance,
+            controlnet_conditioning_scale=[kind.canny_scale, kind.tile_scale],
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+        )
+
+    return embroider
 
 
 def _style(models: Models) -> Style:

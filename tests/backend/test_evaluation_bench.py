@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from restyling import collect
 
 from backend import cli
 from backend.errors import ProfileError
 from backend.evaluation import bench as benches
+from backend.evaluation import bench_restyling
+from backend.evaluation.cost import matrix_rate, measured, operations
 from backend.models import profiles
 from backend.models.profiles import Profile
 
@@ -42,17 +45,56 @@ def test_every_kind_of_work_is_timed_and_nothing_is_left(
     assert list(temporary.iterdir()) == []
 
 
-def test_restyling_is_timed_beside_the_plain_way(
+def test_restyling_is_timed_beside_diffusers_and_its_networks_alone(
     tiny_model: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["bench", "restyle", f"--base={tiny_model}", "--steps=2", "--sizes", "96", "--json"]
-    assert cli.main(arguments) == 0
+    arguments = ["bench", "restyle", f"--base={tiny_model}", "--steps=4", "--sizes", "96"]
+    assert cli.main([*arguments, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["side"] == 96
-    assert min(row["plain"], row["ours"], row["faster"]) > 0.0
-    # In float32 both do the same arithmetic, in another order.
-    assert row["psnr"] > 60.0
-    assert row["same"]
+    for name in ("ours", "usual", "plain"):
+        assert row[name]["seconds"] > 0.0
+    for name in ("ours", "usual"):
+        assert 0.0 < row[name]["networks"] < row[name]["seconds"]
+    inference = profiles.get("starter").inference
+    assert row["passes"] == 3
+    assert row["usual_passes"] == 2 * int(inference.preview_steps * inference.preview_strength)
+    assert row["usual_floor"] / row["floor"] == pytest.approx(row["usual_passes"] / 3)
+
+
+def test_a_large_picture_is_not_given_to_diffusers(
+    tiny_model: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_restyling, "PLAIN_MOST", 64)
+    _, found = collect(bench_restyling.bench_restyling("starter", [72], 1, str(tiny_model)))
+    assert found[0].plain is None
+    assert "diffusers" not in bench_restyling.to_text(found)
+    assert "72 × 72" in bench_restyling.to_text(found)
+
+
+def test_time_in_networks_and_memory_are_those_of_the_work_alone() -> None:
+    device = torch.device("cpu")
+    layer = torch.nn.Linear(4, 4)
+    kept = np.ones(2**22, np.uint8)
+    with measured(device, [layer]) as cost:
+        layer(torch.zeros(1, 4))
+        held = np.ones(2**26, np.uint8)
+        del held
+    assert 0.0 < cost.networks < cost.seconds
+    assert cost.memory is None or 0.9 * 2**26 < cost.memory < 2**27
+    with measured(device) as nothing:
+        layer(torch.zeros(1, 4))
+    assert nothing.networks == 0.0
+    assert nothing.memory is None or nothing.memory < 2**24
+    assert kept.all()
+
+
+def test_operations_are_counted_with_attention() -> None:
+    query = torch.zeros(1, 2, 8, 4)
+    # Twice a product of (8, 4) and (4, 8), in two heads; a product and a sum each.
+    attention = torch.nn.functional.scaled_dot_product_attention
+    assert operations(lambda: attention(query, query, query)) == 2 * 2 * 2 * 8 * 8 * 4
+    assert matrix_rate(torch.device("cpu"), torch.float32, side=64) > 1e6
 
 
 def test_a_cancelled_benchmark_leaves_nothing(tiny_model: Path, temporary: Path) -> None:
