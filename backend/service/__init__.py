@@ -33,6 +33,9 @@ there is none or one (`serve --workers N`: N in place of one). A worker that cra
 unless that was finished, or had not begun: then it waits again, once. Workers are started again
 after a growing pause; after five crashes in a row what waits is failed too.
 
+With `serve --idle-hours X` it also stops where nothing is asked of it and no job waits or runs for
+so long, as when whoever started it is there no more and nobody could tell.
+
 With `serve --quota-gb X` a job is refused where the results of the newest 1,000 jobs, checkpoints
 included, leave no room for it, when it is sent and again before it starts. Nothing is deleted by
 itself: `python -m backend clean` does that.

@@ -20,11 +20,12 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 import backend
-from backend.jobs import PROTOCOL_VERSION
+from backend.jobs import PROTOCOL_VERSION, JobState
 from backend.service.app import Service
 from backend.service.connections import Connection
 from backend.service.database import StoreError
 from backend.service.devices import devices
+from backend.service.idle import Idle
 from backend.service.info import InfoFile
 from backend.service.lifetime import Clients, watch_parent, watch_stdin
 from backend.service.log import log_to
@@ -49,6 +50,7 @@ def serve(
     data: Path | None = None,
     quota: int | None = None,
     workers: int = 1,
+    idle: float | None = None,
 ) -> None:
     """Run the service until it is asked to stop, or nobody is left who uses it.
 
@@ -62,6 +64,8 @@ def serve(
             which says the same to other programs of this user; it can have one service only.
         quota: bytes that results may take; None: as many as the disk has.
         workers: processes for long jobs, on each of several GPUs, or altogether.
+        idle: seconds without a request or a job after which it stops, whoever may still be there;
+            None: never.
 
     Raises:
         InputError: one of `folders` is no folder, or `data` has a service already, or a newer
@@ -71,7 +75,7 @@ def serve(
     with ExitStack() as stack:
         if data is None:
             store = JobStore()
-            asyncio.run(_serve(store, Roots(folders), parent, Quota(store, quota), workers))
+            asyncio.run(_serve(store, Roots(folders), parent, Quota(store, quota), workers, idle))
             return
         data = data.absolute()
         info = stack.enter_context(InfoFile(data))
@@ -81,7 +85,7 @@ def serve(
         store = JobStore(records.database)
         recover(store, records)
         limit = Quota(store, quota)
-        asyncio.run(_serve(store, roots, parent, limit, workers, info, records, log))
+        asyncio.run(_serve(store, roots, parent, limit, workers, idle, info, records, log))
 
 
 async def _serve(
@@ -90,6 +94,7 @@ async def _serve(
     parent: int | None,
     quota: Quota,
     workers: int,
+    idle: float | None,
     info: InfoFile | None = None,
     records: Records | None = None,
     log: Path | None = None,
@@ -143,6 +148,11 @@ async def _serve(
     def join(pid: int) -> None:
         clients.join(pid, lambda pid: watch_parent(pid, lambda: left(pid)))
 
+    async def rest(seconds: float) -> None:
+        await watched.wait(seconds)
+        _log.info("nothing was asked for %g s: the service stops", seconds)
+        stop()
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         nonlocal work
@@ -152,14 +162,18 @@ async def _serve(
         announcement = announce(port=port, token=token, roots=roots.names)
         if info is not None:
             info.write(announcement)
+        resting = None if idle is None else asyncio.create_task(rest(idle))
         yield
+        if resting is not None:
+            resting.cancel()
         stop_work()
         with suppress(asyncio.CancelledError):
             await work
 
     app = Service(store, queue, roots, stop, join, leave, log, quota).app()
     app.router.lifespan_context = lifespan
-    server = web_server(Guard(app, token=token, port=port))
+    watched = Idle(app, lambda: bool(store.jobs(JobState.QUEUED, JobState.RUNNING)))
+    server = web_server(Guard(watched, token=token, port=port))
     starter = parent or 0
     clients.join(starter, lambda _: watch_stdin(lambda: left(starter)))
     if parent is not None:

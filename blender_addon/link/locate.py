@@ -14,6 +14,7 @@ __all__ = ["VARIABLE", "Backend", "checkout_folder", "environment_python", "find
 
 VARIABLE = "STITCHWORK_BACKEND_PYTHON"
 INSTALLED_MARK = "installed.json"
+IDLE_HOURS = "12"  # it starts again when it is wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Backend:
             data: folder by which other Blenders find the service; None: they do not.
         """
         command = [str(self.python), "-m", "backend", "serve", "--parent", str(parent)]
+        command += ["--idle-hours", IDLE_HOURS]
         for root in roots:
             command += ["--root", str(root)]
         if self.quota_gb > 0.0:

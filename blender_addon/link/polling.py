@@ -110,7 +110,7 @@ def connect(
     Raises:
         LinkError: none is installed, it cannot be started, or it does not fit this add-on.
     """
-    if session.phase in (Phase.READY, Phase.STARTING):
+    if session.ready:
         return
     if url:
         session.attach(Endpoint(url, token))

@@ -93,6 +93,11 @@ class BackendProcess:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than in order, as when it has rested for long."""
+        return self._process.poll() not in (None, 0)
+
     def announced(self) -> Endpoint | None:
         """The backend's address once it printed it, None before; never waits.
 

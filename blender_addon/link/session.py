@@ -109,12 +109,19 @@ class Session:
         if self._restart_at is not None:
             return Phase.STARTING
         if self._process is not None and not self._process.running:
-            return Phase.FAILED
+            rested = self._client is not None and not self.tasks and not self._process.failed
+            return Phase.OFF if rested else Phase.FAILED
         if self._client is not None:
             return Phase.READY
         if self._process is not None:
             return Phase.STARTING
         return Phase.FAILED if self.failure else Phase.OFF
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a backend, or will be, as far as can be told without asking it."""
+        deserted = self._process is None and self._client is not None and self._gone()
+        return self.phase in (Phase.READY, Phase.STARTING) and not deserted
 
     @property
     def busy(self) -> bool:
@@ -149,7 +156,7 @@ class Session:
         Raises:
             LinkError: it cannot be started, or the running one does not fit this add-on.
         """
-        if self.phase in (Phase.READY, Phase.STARTING):
+        if self.ready:
             return
         self.stop()
         self.failure = None

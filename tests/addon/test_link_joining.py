@@ -132,3 +132,37 @@ def test_one_that_was_joined_and_ended_is_followed_by_one_s_own(tmp_path: Path) 
     assert "no such job" in outcome.error.message
     assert session.owned
     session.stop()
+
+
+def test_one_that_has_rested_is_started_again_when_it_is_wanted(tmp_path: Path) -> None:
+    """It ends in order when nobody has asked for long: no failure, and nothing to be told."""
+    session = Session()
+    start(session, tmp_path, tmp_path)
+    until(lambda: session.step() or session.phase is Phase.READY)
+    assert session.ready
+    assert session._process is not None
+    assert session._process._process.stdin is not None
+    session._process._process.stdin.close()
+    until(lambda: session.phase is not Phase.READY)
+    assert (session.phase, session.ready, session.busy) == (Phase.OFF, False, False)
+    start(session, tmp_path, tmp_path)
+    until(lambda: session.step() or session.phase is Phase.READY)
+    session.submit(Task("Training", training(tmp_path), lambda result: ""))
+    assert last(session).result is not None
+    session.stop()
+
+
+def test_one_that_was_joined_and_has_rested_is_not_taken_for_ready(tmp_path: Path) -> None:
+    process = BackendProcess([sys.executable, str(FAKE)], log=tmp_path / "other.log")
+    endpoint = until(process.announced)
+    assert isinstance(endpoint, Endpoint)
+    session = Session()
+    with held(announce(tmp_path, port=int(endpoint.url.rpartition(":")[2]))):
+        start(session, tmp_path, tmp_path)
+        assert session.ready
+    process.stop()
+    assert not session.ready
+    start(session, tmp_path, tmp_path)
+    until(lambda: session.step() or session.phase is Phase.READY)
+    assert session.owned
+    session.stop()

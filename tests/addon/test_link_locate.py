@@ -56,6 +56,7 @@ def test_the_backend_is_told_of_the_quota() -> None:
     assert "--quota-gb" not in found.command([], 1)
     command = Backend(Path("python"), None, "a test", quota_gb=2.5).command([Path("/r")], 1)
     assert command[command.index("--quota-gb") + 1] == "2.5"
+    assert command[command.index("--idle-hours") + 1] == "12"
 
 
 def test_the_log_button_opens_what_was_said_last(
