@@ -212,6 +212,24 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="how many trainings and restylings may run at once, on each of several GPUs or "
         "altogether; each takes memory for a model of its own (default: 1)",
     )
+    parser.add_argument(
+        "--idle-hours",
+        type=_idle_hours,
+        metavar="X",
+        help="stop when nothing has been asked for and no job has waited or run for so long, "
+        "whoever may still be there (default: never)",
+    )
+
+
+def _idle_hours(text: str) -> float:
+    """Seconds, of an option in hours."""
+    value = float(text)
+    if not 0.0 < value <= 1e6:
+        raise ValueError
+    return value * 3600.0
+
+
+_idle_hours.__name__ = "number of hours"  # what a wrong one is called
 
 
 def _worker_count(text: str) -> int:
@@ -227,7 +245,8 @@ _worker_count.__name__ = f"number of workers, 1 to {MOST_WORKERS},"  # what a wr
 def _serve(options: argparse.Namespace) -> int:
     from backend.service.server import serve
 
-    serve(options.root, options.parent, options.data, options.quota_gb, options.workers)
+    idle = options.idle_hours
+    serve(options.root, options.parent, options.data, options.quota_gb, options.workers, idle)
     return EXIT_OK
 
 
