@@ -14,18 +14,16 @@ from running import Service, preview_job, running_service
 
 from backend.errors import InputError
 from backend.jobs import RestyleJob
+from backend.service import security
+from backend.service.openapi import openapi
 from backend.service.security import MAX_BODY, Roots
 
 ROUTES = (
-    ("GET", "/v1/hello"),
-    ("GET", "/v1/jobs"),
-    ("POST", "/v1/jobs"),
-    ("GET", "/v1/jobs/1"),
-    ("POST", "/v1/jobs/1/cancel"),
-    ("GET", "/v1/jobs/1/files/image"),
-    ("POST", "/v1/clients/join"),
-    ("POST", "/v1/clients/leave"),
-    ("POST", "/v1/shutdown"),
+    *(
+        (method.upper(), path.replace("{id}", "1").replace("{role}", "image"))
+        for path, operations in openapi()["paths"].items()
+        for method in operations
+    ),
     ("GET", "/nowhere"),
     ("OPTIONS", "/v1/jobs"),
 )
@@ -178,3 +176,23 @@ def test_a_relative_folder_named_like_a_hub_id_is_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError):
         Roots([tmp_path]).confine(dataclasses.replace(job, base="org/model"))
+
+
+@pytest.mark.parametrize("given", [b"Bearer secret", b"Bearer secreX", b"B", b"", "é".encode()])
+def test_the_token_is_compared_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch, given: bytes
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(first: bytes, second: bytes) -> bool:
+        compared.append((first, second))
+        return first == second
+
+    async def app(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(security.hmac, "compare_digest", compare)
+    guard = security.Guard(app, token="secret", port=9)
+    refusal = guard._refusal([(b"host", b"127.0.0.1:9"), (b"authorization", given)])
+    assert compared == [(given, b"Bearer secret")]
+    assert (refusal is None) == (given == b"Bearer secret")
