@@ -10,6 +10,7 @@ the profile's base. Only safetensors are read: a pickle can run code.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -262,8 +263,13 @@ class Source:
     def _guarded(self, read: Callable[[], Any], what: str) -> Any:
         before = logging.get_verbosity()
         logging.set_verbosity(logging.CRITICAL)  # what it has to say, its exceptions say too
+        hub = self.profile.hub
+        lone = hub is not None and what in (hub.canny, hub.tile)
+        local = "put it into the base's folder (README says how)" if lone else "give a local --base"
         try:
-            return read()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of options that libraries pass each other
+                return read()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             if Path(what).is_file():
@@ -274,11 +280,11 @@ class Source:
                     "copy it again."
                 )
             elif self.offline:
-                remedy = "Leave out --offline to download it, or give a local --base."
+                remedy = f"Leave out --offline to download it, or {local}."
             elif os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-                remedy = "Unset HF_HUB_OFFLINE to download it, or give a local --base."
+                remedy = f"Unset HF_HUB_OFFLINE to download it, or {local}."
             else:
-                remedy = "Connect to the network to download it, or give a local --base."
+                remedy = f"Connect to the network to download it, or {local}."
             raise ProfileError(f"{what}: cannot be loaded ({first_line}).", remedy) from error
         finally:
             logging.set_verbosity(before)

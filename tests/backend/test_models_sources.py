@@ -207,6 +207,10 @@ def test_weights_that_are_no_safetensors_are_not_read(
     shutil.rmtree(other / "text_encoder_2")
     with pytest.raises(ProfileError, match="incomplete"):  # and not: go online
         _load(other, None)
+    shutil.copytree(folder / "text_encoder_2", other / "text_encoder_2")
+    shutil.rmtree(other / "controlnet_tile")
+    with pytest.raises(ProfileError, match=r"controlnet-tile.*base's folder"):
+        _load(other, None)
     assert capsys.readouterr().err == ""  # our words alone
 
 
