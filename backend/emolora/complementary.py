@@ -3,8 +3,10 @@
 Paper, section 3.3: generate N embroideries with the stage-one LoRA, keep the ⌈N/2⌉ whose late
 self-attention features are most similar to the reference, make their designs, and of those keep
 the ⌈N/4⌉ least similar to the reference's design. Two things are left open there: of the LoRA θ_e
-alone draws here, as at inference, and designs are alike as the cosine of their latents. The lighter variant, where a base knows few
-words: the designs come first, drawn by code, and are embroidered image-to-image.
+alone draws here, as at inference, and designs are alike as the cosine of their latents.
+
+The lighter variant, where a base knows few words: the designs come first, drawn by code, and are
+embroidered image-to-image.
 """
 
 from __future__ import annotations
