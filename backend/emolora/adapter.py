@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 import torch
 from peft import LoraConfig
-from peft.tuners.tuners_utils import BaseTunerLayer
 
+from backend.emolora.lean import fatten, slim
+from backend.emolora.lora import Lora, Teaching
 from backend.errors import InputError
 from backend.models.loading import Models
 
@@ -98,22 +99,25 @@ class Adapter:
         with torch.random.fork_rng(devices=[]):
             config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets)
             self._unet.add_adapter(config, adapter_name=_ADAPTER)
-        self._style: list[BaseTunerLayer] = []
-        self._content: list[BaseTunerLayer] = []
+        slim(self._unet)
+        self._content_teaching = Teaching()
+        self._style: list[Lora] = []
+        self._content: list[Lora] = []
         self._parameters: dict[str, torch.nn.Parameter] = {}
         self._style_names: set[str] = set()
         self._scales: dict[str, float] = {}
         generator = torch.Generator().manual_seed(seed)
         for name in targets:
             layer = self._unet.get_submodule(name)
-            (self._style if name in style else self._content).append(layer)
             down, up = layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight
             start = torch.randn(down.shape, generator=generator) / rank
             down.data = start.to(models.device, torch.float32)
             up.data = torch.zeros(up.shape, device=models.device)
+            teaching = Teaching() if name in style else self._content_teaching
+            layer.forward = lora = Lora(layer.base_layer, down, up, teaching)
+            (self._style if name in style else self._content).append(lora)
             if name in style:
-                self._scales[f"unet.{name}"] = scale = _scale_of(name, soft or {})
-                layer.set_scale(_ADAPTER, scale)
+                self._scales[f"unet.{name}"] = lora.scale = _scale_of(name, soft or {})
             mine = {f"unet.{name}.lora_A.weight": down, f"unet.{name}.lora_B.weight": up}
             self._parameters |= mine
             if name in style:
@@ -128,6 +132,18 @@ class Adapter:
     def parameters(self) -> list[torch.nn.Parameter]:
         """θ_a."""
         return list(self._parameters.values())
+
+    @contextmanager
+    def content_learns_from(self, rows: int) -> Iterator[None]:
+        """Within, a batch's gradient reaches blocks other than style blocks from its first rows.
+
+        Backward passes belong inside too, since gradient checkpointing runs the blocks again.
+        """
+        self._content_teaching.rows = rows
+        try:
+            yield
+        finally:
+            self._content_teaching.rows = None
 
     @contextmanager
     def base(self) -> Iterator[None]:
@@ -161,6 +177,7 @@ class Adapter:
     def remove(self) -> None:
         """Take the LoRA out of the UNet again."""
         self._unet.disable_gradient_checkpointing()
+        fatten(self._unet)
         self._unet.unload_lora()
         self._unet.requires_grad_(False)
 
@@ -174,14 +191,14 @@ def _scale_of(layer: str, soft: Mapping[str, float]) -> float:
 
 
 @contextmanager
-def _switched_off(layers: Sequence[BaseTunerLayer]) -> Iterator[None]:
+def _switched_off(layers: Sequence[Lora]) -> Iterator[None]:
     for layer in layers:
-        layer.enable_adapters(False)
+        layer.on = False
     try:
         yield
     finally:
         for layer in layers:
-            layer.enable_adapters(True)
+            layer.on = True
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def make_optimiser(
             list(parameters), lr=rate, weight_decay=decay
         )
         return made
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
 def take_step(

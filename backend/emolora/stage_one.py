@@ -11,10 +11,18 @@ import torch
 from backend.emolora.adapter import Adapter, routed
 from backend.emolora.encoded import EncodedPair
 from backend.emolora.losses import reconstruction
-from backend.models.loading import Models
-from backend.models.prediction import add_noise, hints, noise_target, predict
+from backend.emolora.sampling import concatenate
+from backend.models.loading import Models, TextEmbedding
+from backend.models.prediction import (
+    Residuals,
+    add_noise,
+    control,
+    hints,
+    noise_target,
+    predict,
+)
 
-__all__ = ["Draw", "accumulate", "add_gradient", "draw"]
+__all__ = ["Draw", "Learnt", "accumulate", "add_gradient", "both", "draw", "learn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,8 @@ def add_gradient(
         scale: by which the loss is enlarged on its way back, see `Models.loss_scale`.
     """
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss * scale, parameters)):
-        gradient = gradient if scale == 1.0 else gradient / scale
-        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        gradient = gradient if scale == 1.0 else gradient.div_(scale)
+        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
 def accumulate(
@@ -78,27 +86,76 @@ def accumulate(
     Returns:
         the losses, "design" (if it is learnt) and "embroidery".
     """
-    noise, timestep = chance.noise, chance.timestep
     seen = chance.of(pair)
-    both = models.profile.training.design
-    text = (pair.design_text if both else pair.embroidery_text).expand(len(seen))
+    if models.profile.training.design:
+        return learn(models, adapter, blocks, seen, chance).losses
+    text, controls = pair.embroidery_text.expand(len(seen)), hints(models, seen.controls)
+    noisy = add_noise(models, seen.embroidery, chance.noise, chance.timestep)
     size = (models.profile.window, models.profile.window)
-    controls = hints(models, seen.controls)
-    losses = {}
+    output = predict(models, noisy, chance.timestep, text, controls, size=size)
+    target = noise_target(models, seen.embroidery, chance.noise, chance.timestep)
+    loss = reconstruction(output, target, seen.weight).mean()
+    add_gradient(loss, adapter.parameters, models.loss_scale)
+    return {"embroidery": float(loss.detach())}
 
-    if both:
-        noisy = add_noise(models, seen.design, noise, timestep)
-        output = predict(models, noisy, timestep, text, controls, size=size)
-        target = noise_target(models, seen.design, noise, timestep)
-        design = reconstruction(output, target, seen.weight).mean()
-        add_gradient(design, adapter.parameters, models.loss_scale)
-        losses["design"] = float(design.detach())
 
-    noisy = add_noise(models, seen.embroidery, noise, timestep)
-    with routed(models, blocks, pair.embroidery_text.expand(len(seen)).hidden):
-        output = predict(models, noisy, timestep, text, controls, size=size)
-        target = noise_target(models, seen.embroidery, noise, timestep)
-        embroidery = reconstruction(output, target, seen.weight).mean()
-        learnt = adapter.style_parameters if both else adapter.parameters
-        add_gradient(embroidery, learnt, models.loss_scale)
-    return {**losses, "embroidery": float(embroidery.detach())}
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What learning from a pair's crops leaves behind.
+
+    Attributes:
+        losses: "design" and "embroidery".
+        noisy: design latents z_t, (B, C, side, side).
+        said: what the ControlNets say of them.
+        output: what the adapted UNet says of them.
+    """
+
+    losses: dict[str, float]
+    noisy: torch.Tensor
+    said: Residuals | None
+    output: torch.Tensor
+
+
+def learn(
+    models: Models,
+    adapter: Adapter,
+    blocks: Sequence[str],
+    seen: EncodedPair,
+    chance: Draw,
+    weight: float = 1.0,
+) -> Learnt:
+    """`weight` · (L_des + L_emb), L_des into all of θ_a, L_emb (prompts routed) into θ_e only.
+
+    Both share one pass: designs are the first half of its rows, and the only ones that the rest of
+    θ_a learns from.
+
+    Args:
+        seen: the crops, B of them.
+    """
+    rows = len(seen)
+    timestep, noise = chance.timestep.repeat(2), chance.noise.repeat(2, 1, 1, 1)
+    text = seen.design_text.expand(2 * rows)
+    routed_text = both(seen.design_text.expand(rows), seen.embroidery_text.expand(rows))
+    latents = torch.cat([seen.design, seen.embroidery])
+    noisy = add_noise(models, latents, noise, timestep)
+    size = (models.profile.window, models.profile.window)
+    said = None
+    if (controls := hints(models, seen.controls)) is not None:
+        controls = concatenate([controls, controls])
+        said = control(models, noisy, timestep, text, controls, size=size)
+    with routed(models, blocks, routed_text.hidden), adapter.content_learns_from(rows):
+        output = predict(models, noisy, timestep, text, said, size=size)
+        target = noise_target(models, latents, noise, timestep)
+        each = reconstruction(output, target, seen.weight.repeat(2, 1, 1, 1))
+        design, embroidery = (part.mean() for part in each.chunk(2))
+        add_gradient(weight * (design + embroidery), adapter.parameters, models.loss_scale)
+    losses = {"design": float(design.detach()), "embroidery": float(embroidery.detach())}
+    of_designs = None if said is None else said[:rows]
+    return Learnt(losses, noisy[:rows], of_designs, output.detach()[:rows])
+
+
+def both(first: TextEmbedding, second: TextEmbedding) -> TextEmbedding:
+    """The rows of one, then those of the other."""
+    return TextEmbedding(
+        torch.cat([first.hidden, second.hidden]), torch.cat([first.pooled, second.pooled])
+    )

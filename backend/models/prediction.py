@@ -56,10 +56,13 @@ class Residuals:
     skips: tuple[torch.Tensor, ...]
     middle: torch.Tensor
 
-    def repeat(self, times: int) -> Residuals:
-        """All rows, then all again."""
-        skips = tuple(torch.cat([each] * times) for each in self.skips)
-        return Residuals(skips, torch.cat([self.middle] * times))
+    def __getitem__(self, rows: slice) -> Residuals:
+        return Residuals(tuple(each[rows] for each in self.skips), self.middle[rows])
+
+    def with_rows(self, other: Residuals) -> Residuals:
+        """These rows, then those of another."""
+        skips = tuple(torch.cat(pair) for pair in zip(self.skips, other.skips))
+        return Residuals(skips, torch.cat([self.middle, other.middle]))
 
 
 @torch.no_grad()
