@@ -172,7 +172,8 @@ class TrainJob(_ReferenceJob):
         None, help="stage-two steps; the profile's own if absent", minimum=0, maximum=100_000
     )
     blocks: str = option(
-        "auto", help="style blocks: auto, paper, all, or block names joined by commas"
+        "auto",
+        help="style blocks: auto (measured on the photo), paper, all, or names joined by commas",
     )
     soft: bool = option(
         False, help="scale each style block's LoRA by how clearly it tells style from content"

@@ -86,8 +86,6 @@ class Task:
             embroidery_prompt=f"a {{subject}} {trigger}",
             trigger=trigger,
             pair=pair,
-            # The paper's four blocks are those of embroidery.
-            blocks=replace(profile.blocks, automatic="measure"),
             training=training,
             complementary=complementary,
             flat=self.conditions,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from backend import tasks
 from backend.emolora.adapter import attention_blocks
-from backend.emolora.blocks import Judgement, judge, measure, named, passes, plot
+from backend.emolora.blocks import Judgement, judge, measure, passes, plot
 from backend.emolora.encoded import encoding_steps
 from backend.emolora.pair import Pair, pair_steps
 from backend.imaging.files import write_png
@@ -30,7 +30,7 @@ from backend.results import Vouch, nobody
 
 __all__ = ["SCHEMA", "analyse", "to_text"]
 
-SCHEMA = 1
+SCHEMA = 2
 _JSON, _PLOT = "analysis.json", "blocks.png"
 _PAIR, _BLOCKS = "pair", "style blocks"
 
@@ -84,7 +84,6 @@ def analyse(
     blocks = attention_blocks(models)
     judgements = judge(table, blocks, settings)
     chosen = tuple(each.block for each in judgements if each.style)
-    automatic = named("auto", models)
     data = {
         "schema": SCHEMA,
         "reference": Path(job.reference).name,
@@ -95,8 +94,6 @@ def analyse(
         "seed": job.seed,
         "settings": asdict(settings),
         "chosen": chosen,
-        # Where a profile trusts the paper's blocks, training takes those unless it is told.
-        "training_takes": chosen if automatic is None else automatic,
         "blocks": [
             {**asdict(each), "similarities": row.tolist()} for each, row in zip(judgements, table)
         ],
@@ -131,9 +128,6 @@ def to_text(path: str | Path) -> str:
         for each in data["blocks"]
     ]
     lines = [_line(each) for each in sorted(judgements, key=lambda each: each.late)]
-    if sorted(data["training_takes"]) != sorted(data["chosen"]):
-        command = f"--blocks {','.join(data['chosen'])}"
-        lines.append(f"training takes the paper's blocks by itself; for these: {command}")
     return "\n".join(lines)
 
 

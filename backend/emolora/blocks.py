@@ -258,7 +258,7 @@ def named(choice: str, models: Models) -> tuple[str, ...] | None:
     """
     blocks = attention_blocks(models)
     if choice == "auto":
-        return PAPER_BLOCKS if models.profile.blocks.automatic == "paper" else None
+        return None
     if choice == "paper":
         return PAPER_BLOCKS
     if choice == "all":

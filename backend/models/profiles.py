@@ -114,7 +114,7 @@ _STARTER = Profile(
         guidance=1.0,
         strength=0.6,
     ),
-    blocks=BlockSettings(steps=20, renoise_iterations=1, automatic="measure"),
+    blocks=BlockSettings(steps=20, renoise_iterations=1),
     training=TrainingSettings(
         # Four quarters of a window cost as much as the window and tell more.
         batch=4,

@@ -157,9 +157,6 @@ class BlockSettings:
     )
     at_least: int = setting(2, "fewest style blocks of the automatic rule")
     at_most: int = setting(5, "most style blocks of the automatic rule")
-    automatic: Literal["paper", "measure"] = setting(
-        "paper", "what `auto` means: the paper's blocks, or measure the similarities"
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

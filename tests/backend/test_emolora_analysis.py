@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ from PIL import Image
 from restyling import collect
 
 from backend import cli, engine
-from backend.emolora.analysis import analyse, to_text
+from backend.emolora.analysis import analyse
 from backend.emolora.blocks import judge, passes
 from backend.engine import Engine
 from backend.errors import InputError
 from backend.jobs import AnalyseJob, Result
 from backend.models.loading import Models
-from backend.models.settings import ATTENTION_BLOCKS, PAPER_BLOCKS
+from backend.models.settings import ATTENTION_BLOCKS
 
 
 def _data(result: Result) -> dict[str, Any]:
@@ -41,7 +40,6 @@ def test_an_analysis_says_what_it_measured_and_why(
     judgements = judge(table, ATTENTION_BLOCKS, settings)
     assert [each["why"] for each in data["blocks"]] == [each.why for each in judgements]
     assert data["chosen"] == [each.block for each in judgements if each.style]
-    assert data["training_takes"] == data["chosen"]
     assert data["base"]["hash"] == tiny_models.fingerprint()
     assert {path.name for path in Path(job.out).iterdir()} == {
         "analysis.json",
@@ -97,19 +95,6 @@ def test_the_same_seed_measures_the_same_and_ddim_otherwise(
     assert found[0] == found[1]
     assert found[2]["settings"]["inversion"] == "ddim"
     assert found[2]["blocks"] != found[0]["blocks"]
-
-
-def test_a_profile_that_trusts_the_paper_says_so(
-    tiny_models: Models, photo: Path, tmp_path: Path
-) -> None:
-    paper = replace(tiny_models.profile.blocks, automatic="paper")
-    tiny_models.profile = replace(tiny_models.profile, blocks=paper)
-    job = AnalyseJob(reference=str(photo), out=str(tmp_path / "a"))
-    result = collect(analyse(job, tiny_models))[1]
-    data = _data(result)
-    assert data["training_takes"] == list(PAPER_BLOCKS)
-    assert sorted(data["chosen"]) != sorted(PAPER_BLOCKS)
-    assert f"--blocks {','.join(data['chosen'])}" in to_text(result.outputs["analysis"])
 
 
 @pytest.fixture

@@ -134,9 +134,6 @@ def test_named_choices(tiny_models: Models) -> None:
     assert blocks.named("auto", tiny_models) is None
     wanted = f"{ATTENTION_BLOCKS[7]}, {ATTENTION_BLOCKS[2]}"
     assert blocks.named(wanted, tiny_models) == (ATTENTION_BLOCKS[2], ATTENTION_BLOCKS[7])
-    paper = replace(tiny_models.profile.blocks, automatic="paper")
-    tiny_models.profile = replace(tiny_models.profile, blocks=paper)
-    assert blocks.named("auto", tiny_models) == PAPER_BLOCKS
     with pytest.raises(InputError, match=r"attentions\.5"):
         blocks.named("up_blocks.0.attentions.5", tiny_models)
     with pytest.raises(InputError, match="without a name"):

@@ -67,8 +67,7 @@ def test_tasks_are_those_of_the_jobs() -> None:
         for task in OTHERS:
             once = tasks.get(task).settings(profile)
             assert tasks.get(task).settings(once) == once
-            # The paper's blocks are those of embroidery, and its kinds mean nothing here.
-            assert once.blocks.automatic == "measure"
+            # The paper's kinds are those of embroidery.
             assert once.flat == once.relief
             assert once.prompts("dog")[1] == f"a dog {once.trigger}"
             words.add(once.trigger)

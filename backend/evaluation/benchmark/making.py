@@ -65,7 +65,7 @@ def measure_blocks(
     data = json.loads(Path(result.outputs["analysis"]).read_text(encoding="utf-8"))
     lowest = sorted(data["blocks"], key=lambda each: each["late"])[:2]
     return {
-        "rule": ",".join(data["training_takes"]),
+        "rule": ",".join(data["chosen"]),
         "lowest two": ",".join(each["block"] for each in lowest),
     }
 
