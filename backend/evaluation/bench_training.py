@@ -40,7 +40,6 @@ __all__ = [
     "device_name",
     "drawn_pair",
     "paper_settings",
-    "tolerance",
 ]
 
 STAGES = ("stage one", "stage two")
@@ -80,10 +79,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both sides of a paired run."""
+    """Both sides of a paired run.
+
+    Attributes:
+        echo: losses of the reference once more, from weights moved by their last bit: how far
+            curves part that differ by rounding alone.
+    """
 
     reference: Side
     ours: Side
+    echo: Side
     settings: TrainingSettings
     device: str
     dtype: torch.dtype
@@ -108,21 +113,26 @@ class Comparison:
         return own / theirs
 
     def differences(self) -> dict[str, float]:
-        """Loss → largest difference between its two curves, as a share of its mean."""
-        found: dict[str, float] = {}
-        for stage, curves in self.reference.losses.items():
-            for name, values in curves.items():
-                theirs, own = np.array(values), np.array(self.ours.losses[stage][name])
-                apart = float(np.abs(theirs - own).max() / np.abs(theirs).mean())
-                found[name] = max(apart, found.get(name, 0.0))
-        return found
+        """Loss → largest difference between the two sides' curves, as a share of its mean."""
+        return _apart(self.reference, self.ours)
+
+    def tolerances(self) -> dict[str, float]:
+        """Loss → how far its curves may part.
+
+        Twice as far as the reference parts from itself by rounding (the largest of as many steps,
+        which chance may double), or by what the arithmetic rounds in one step.
+        """
+        least = 1e-3 if self.dtype == torch.float32 else 5e-2
+        return {
+            name: max(2.0 * apart, least)
+            for name, apart in _apart(self.reference, self.echo).items()
+        }
 
     @property
     def agrees(self) -> bool:
         """Whether the curves are equal within what the arithmetic allows."""
-        return all(
-            apart <= tolerance(name, self.dtype) for name, apart in self.differences().items()
-        )
+        allowed = self.tolerances()
+        return all(apart <= allowed[name] for name, apart in self.differences().items())
 
     def to_dict(self) -> dict[str, Any]:
         sides = {"reference": self.reference, "ours": self.ours}
@@ -132,7 +142,7 @@ class Comparison:
             "speed": {**{stage: self.speed(stage) for stage in STAGES}, "whole": self.whole()},
             "memory": self.memory(),
             "loss_differences": self.differences(),
-            "tolerances": {name: tolerance(name, self.dtype) for name in self.differences()},
+            "tolerances": self.tolerances(),
             "agrees": self.agrees,
             **{
                 name: {
@@ -164,8 +174,9 @@ class Comparison:
                 title = f"{stage}, {what}"
                 rows.append(f"{title:<26}{theirs:>8.0f} MiB{own:>8.0f} MiB{own / theirs:>9.2f}×")
         verdict = "agree" if self.agrees else "DIFFER"
+        allowed = self.tolerances()
         apart = ", ".join(
-            f"{name} by {value:.0e} of its mean (allowed {tolerance(name, self.dtype):.0e})"
+            f"{name} by {value:.0e} of its mean (allowed {allowed[name]:.0e})"
             for name, value in self.differences().items()
         )
         rows.append(f"loss curves {verdict}: {apart}")
@@ -176,16 +187,14 @@ def _working(side: Side, stage: str) -> int:
     return side.working[stage]
 
 
-def tolerance(loss: str, dtype: torch.dtype) -> float:
-    """How far two curves of a loss may part by rounding, as a share of its mean.
-
-    AdamW enlarges rounding from step to step. The contrastive loss compares directions of what
-    the LoRA changed, which is little beside what half precision rounds away.
-    """
-    exact = dtype == torch.float32
-    if loss == "contrastive":
-        return 5e-2 if exact else 5e-1
-    return 1e-3 if exact else 5e-2
+def _apart(first: Side, second: Side) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for stage, curves in first.losses.items():
+        for name, values in curves.items():
+            one, other = np.array(values), np.array(second.losses[stage][name])
+            apart = float(np.abs(one - other).max() / np.abs(one).mean())
+            found[name] = max(apart, found.get(name, 0.0))
+    return found
 
 
 def paper_settings(models: Models) -> TrainingSettings:
@@ -215,7 +224,8 @@ def compare(
     Both start from a LoRA that says something already (`_START`): the contrastive loss compares
     directions, and those of a fresh LoRA are mere rounding.
     Each stage takes two steps more than the `steps` that are timed: a first one to warm up, and a
-    last one whose memory is watched, which takes time of its own.
+    last one whose memory is watched, which takes time of its own. At last the reference takes all
+    steps once more, for `Comparison.echo`.
     """
     models = replace(models, profile=replace(models.profile, training=settings))
     torch.nn.utils.convert_conv2d_weight_memory_format(plain.unet, torch.contiguous_format)
@@ -224,10 +234,11 @@ def compare(
     try:
         start = _shaken(adapter, seed)
         sides = {"reference": Side(), "ours": Side()}
-        reference, theirs = _reference(plain, models, settings, start, seed)
+        training = PlainTraining(plain, PAPER_BLOCKS, settings, start)
+        reference = _reference(training, plain, models, seed)
         ours, own = _ours(models, adapter, settings, seed)
         doers = {"reference": reference, "ours": ours}
-        meter = Meter([Stage(stage, steps + 2, 1.0) for stage in STAGES])
+        meter = Meter([*(Stage(stage, steps + 2, 1.0) for stage in STAGES), Stage("echo", 1, 1.0)])
         for stage in STAGES:
             for number in range(steps + 2):
                 order = list(doers) if number % 2 == 0 else list(reversed(doers))
@@ -240,12 +251,17 @@ def compare(
                     if number > 0:
                         side.seconds.setdefault(stage, []).append(seconds)
                 yield meter.tick(stage)
-        sides["reference"].held = _held(plain, theirs)
+        sides["reference"].held = _held(plain, training.optimiser)
         sides["ours"].held = _held(models, own)
+        training.begin({name: _moved(value) for name, value in start.items()})
+        echo = Side()
+        for stage, number in itertools.product(STAGES, range(steps + 2)):
+            echo.note(stage, reference(stage, number))
+        yield meter.tick("echo")
     finally:
         adapter.remove()
     device = device_name(models.device)
-    return Comparison(sides["reference"], sides["ours"], settings, device, models.dtype)
+    return Comparison(sides["reference"], sides["ours"], echo, settings, device, models.dtype)
 
 
 def device_name(device: torch.device) -> str:
@@ -265,14 +281,12 @@ def _shaken(adapter: Adapter, seed: int) -> dict[str, torch.Tensor]:
     return state
 
 
-def _reference(
-    plain: Models,
-    models: Models,
-    settings: TrainingSettings,
-    start: dict[str, torch.Tensor],
-    seed: int,
-) -> tuple[Step, torch.optim.Optimizer]:
-    training = PlainTraining(plain, PAPER_BLOCKS, settings, start)
+def _moved(value: torch.Tensor) -> torch.Tensor:
+    """The next larger float32 numbers."""
+    return torch.nextafter(value, torch.full_like(value, torch.inf))
+
+
+def _reference(training: PlainTraining, plain: Models, models: Models, seed: int) -> Step:
     first, second = (_shown(plain, subject, seed) for subject in _SUBJECTS)
     encoded = _encoded(models, _SUBJECTS[0], seed)
 
@@ -282,7 +296,7 @@ def _reference(
             return training.step_one(first, chance.noise, chance.timestep)
         return training.step_two(first, second, chance.noise, chance.timestep)
 
-    return step, training.optimiser
+    return step
 
 
 def _ours(

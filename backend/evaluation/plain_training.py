@@ -67,17 +67,21 @@ class PlainTraining:
             for name, parameter in self._unet.named_parameters()
             if ".lora_A." in name or ".lora_B." in name
         }
-        for name, parameter in self.parameters.items():
-            parameter.data = start[name].to(models.device).clone()
         self._style = [
             parameter
             for name, parameter in self.parameters.items()
             if any(name.startswith(f"unet.{block}.") for block in blocks)
         ]
+        self.begin(start)
+
+    def begin(self, start: Mapping[str, torch.Tensor]) -> None:
+        """Take these initial weights and forget every step."""
+        for name, parameter in self.parameters.items():
+            parameter.data = start[name].to(self._models.device).clone()
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
+            lr=self._settings.learning_rate,
+            weight_decay=self._settings.weight_decay,
         )
 
     def step_one(self, pair: Shown, noise: torch.Tensor, t: torch.Tensor) -> dict[str, float]:

@@ -136,6 +136,18 @@ def test_a_fault_in_a_stage_is_seen(
     assert max(_compare(tiny_models).differences().values()) > EQUAL
 
 
+def test_curves_may_part_as_far_as_the_reference_does_by_rounding(tiny_models: Models) -> None:
+    found = _compare(tiny_models)
+    second = found.echo.losses["stage two"]
+    drift = second["contrastive"]
+    assert drift != found.reference.losses["stage two"]["contrastive"]
+    assert all(value >= 1e-3 for value in found.tolerances().values())
+    far = {"stage two": {**second, "contrastive": [1.5 * each for each in drift]}}
+    parted = replace(found, echo=replace(found.echo, losses={**found.echo.losses, **far}))
+    assert parted.tolerances()["contrastive"] > 0.5
+    assert found.agrees
+
+
 def test_the_command_prints_ratios(
     tiny_model: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -149,6 +161,10 @@ def test_the_command_prints_ratios(
     data = json.loads(capsys.readouterr().out)
     assert set(data["speed"]) == {*STAGES, "whole"}
     assert len(data["ours"]["losses"]["stage two"]["contrastive"]) == 3
-    monkeypatch.setattr(bench_training, "tolerance", lambda loss, dtype: 0.0)
+    monkeypatch.setattr(
+        bench_training.Comparison,
+        "tolerances",
+        lambda found: dict.fromkeys(found.differences(), 0.0),
+    )
     assert cli.main(arguments) == 1
     assert "DIFFER" in capsys.readouterr().out
