@@ -108,8 +108,10 @@ def test_what_the_controlnets_said_can_be_used_again(tiny_models: Models) -> Non
     assert said is not None
     assert torch.equal(predict(tiny_models, latents, 300, text, said), wanted)
     twice = TextEmbedding(text.hidden.repeat(2, 1, 1), text.pooled.repeat(2, 1))
-    both = predict(tiny_models, latents.repeat(2, 1, 1, 1), 300, twice, said.repeat(2))
+    both = predict(tiny_models, latents.repeat(2, 1, 1, 1), 300, twice, said.with_rows(said))
     torch.testing.assert_close(both, wanted.repeat(2, 1, 1, 1))
+    second = predict(tiny_models, latents[1:], 300, text[1:], said[1:])
+    torch.testing.assert_close(second, wanted[1:])
     none = Controls(picture, picture, 0.0, 0.0)
     assert control(tiny_models, latents, 300, text, none) is None
     assert hints(tiny_models, none) == none
