@@ -82,8 +82,8 @@ class Comparison:
     """Both sides of a paired run.
 
     Attributes:
-        echo: losses of the reference once more, from weights moved by their last bit: how far
-            curves part that differ by rounding alone.
+        echo: losses of the reference once more, from weights moved by their last bit and with maps
+            laid out another way: how far curves part that differ by rounding alone.
     """
 
     reference: Side
@@ -254,6 +254,7 @@ def compare(
         sides["reference"].held = _held(plain, training.optimiser)
         sides["ours"].held = _held(models, own)
         training.begin({name: _moved(value) for name, value in start.items()})
+        torch.nn.utils.convert_conv2d_weight_memory_format(plain.unet, torch.channels_last)
         echo = Side()
         for stage, number in itertools.product(STAGES, range(steps + 2)):
             echo.note(stage, reference(stage, number))
