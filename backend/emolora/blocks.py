@@ -71,7 +71,8 @@ class Recorder:
         """Take in one layer's features (B, N, C): per place cosines, averaged over places."""
         values = features[: self.rows].detach().float()
         cosine = torch.nn.functional.cosine_similarity(values[:1], values[1:], dim=-1)
-        self.total[:, block, self.segment] += cosine.mean(dim=-1).to(self.total)
+        # In two steps: a device may have no float64.
+        self.total[:, block, self.segment] += cosine.mean(dim=-1).cpu().to(self.total)
         self.count[block, self.segment] += 1
 
     def similarities(self) -> torch.Tensor:
