@@ -125,9 +125,7 @@ def train(
         adapter = None
         style = yield from run.meter.within(
             FINISH,
-            finish(
-                *(job, models, both, weights, blocks, table, run.losses, run.meter.seconds), show
-            ),
+            finish(job, models, both, weights, blocks, table, run.losses, run.meter.seconds, show),
         )
         style = replace(style, block_weights=soft)
         yield run.meter.tick(FINISH)
@@ -229,7 +227,7 @@ def _stages(
         shown = both.design[box[1] : box[3], box[0] : box[2]]
         run.meter.skip(COMPLEMENT, steps=complementary.passes_made(models, run.partial.folder))
         for complements in complementary.make(
-            *(models, adapter, blocks, encoded, shown, job.seed), run.partial.folder
+            models, adapter, blocks, encoded, shown, job.seed, run.partial.folder
         ):
             if complements is None:
                 yield run.meter.tick(COMPLEMENT)
