@@ -40,22 +40,21 @@ def run(job: Job) -> Generator[Progress, None, Result]:
     """
     job = _with_whole_base(job)
     with _service(job) as service:
-        status = service.ask("POST", "/v1/jobs", job_to_dict(job))
-        place, last = f"/v1/jobs/{status['id']}", 0
+        found = JobStatus.from_dict(service.ask("POST", "/v1/jobs", job_to_dict(job)))
+        place, last = f"/v1/jobs/{found.id}", 0
         try:
-            while True:
+            while not found.state.final:
                 news = service.ask("GET", f"{place}?since={last}")
                 last = news["last"]
                 for event in news["events"]:
                     if "progress" in event:
                         yield Progress(**event["progress"])
                 found = JobStatus.from_dict(news["job"])
-                if found.state.final:
-                    break
-                time.sleep(_EVERY)
-        except BaseException:
-            service.cancel(place)
-            raise
+                if not found.state.final:
+                    time.sleep(_EVERY)
+        finally:
+            if not found.state.final:
+                service.cancel(place)
     if found.state is not JobState.DONE or found.result is None:
         raise StitchworkError(found.error or "The job was cancelled.", found.remedy)
     return found.result
