@@ -28,7 +28,7 @@ from backend.models.settings import PAPER_BLOCKS
 from backend.restyle.autoencode import to_tensor
 from backend.restyle.conditions import Conditions
 from backend.restyle.denoise import make_scheduler
-from backend.restyle.image import restyle
+from backend.restyle.image import passes, restyle
 from backend.styles import BaseModel, Prompts, Style
 
 __all__ = ["PLAIN_MOST", "Restyled", "bench_restyling", "to_text"]
@@ -78,14 +78,8 @@ def bench_restyling(
     device, found = models.device, []
     ours = RestyleJob(style="style", input="artwork", out="out", start="design", steps=steps)
     usual = replace(ours, start="auto", steps=None)
-    inference = profile.inference
-    of_all = steps or inference.steps
-    todo = max(1, int(of_all * profile.flat.strength))
-    fewer = max(1, int((inference.preview_steps or inference.steps) * inference.preview_strength))
-    usually = fewer * (2 if inference.preview_inverted else 1)
-    if inference.start != "preview":
-        usually = max(1, int(inference.steps * profile.flat.strength))
-    guided = 2 if inference.guidance > 1.0 else 1
+    of_all = steps or profile.inference.steps
+    once_each, usually = (passes(models, style, job) for job in (ours, usual))
     networks = (models.unet, models.controlnet_canny, models.controlnet_tile)
     # Whatever is set up once is not part of any size.
     small = _artwork(profile.window)
@@ -106,12 +100,12 @@ def bench_restyling(
         found.append(
             Restyled(
                 side=side,
-                passes=todo * guided,
-                floor=once * todo * guided,
+                passes=once_each,
+                floor=once * once_each,
                 ours=spent,
                 plain=plainly,
-                usual_passes=usually * guided,
-                usual_floor=once * usually * guided,
+                usual_passes=usually,
+                usual_floor=once * usually,
                 usual=usually_spent,
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers import DDIMScheduler
@@ -148,6 +148,7 @@ def invert(
     Returns:
         (C, H, W) noisy at `timesteps[0]`.
     """
+    words = replace(words, negative=None)
     here = -1
     for grid, there in reversed(list(zip(grids, timesteps, strict=True))):
         output = yield from _predict_plane(models, latents, grid, there, words, 1.0, controls)

@@ -32,7 +32,7 @@ from backend.restyle.denoise import Words, batch_size, denoise, invert, make_sch
 from backend.restyle.windows import Windows, noise_field
 from backend.styles import Style
 
-__all__ = ["counted", "make_words", "restyle", "windows_over"]
+__all__ = ["counted", "make_words", "passes", "restyle", "windows_over"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,18 @@ class _Settings:
             from_colour=start == "colour",
             inverted=start == "preview" and inference.preview_inverted,
         )
+
+    @property
+    def todo(self) -> int:
+        """Steps that `strength` leaves; at least one, so that the trained style has its say."""
+        return min(self.steps, max(1, int(self.steps * self.strength)))
+
+
+def passes(models: Models, style: Style, job: RestyleJob) -> int:
+    """How often the UNet looks at each cell of the picture, at least."""
+    settings = _Settings.of(models, style, job)
+    denoising = settings.todo * (2 if settings.guidance > 1.0 else 1)
+    return denoising + (settings.todo if settings.inverted else 0)
 
 
 def make_words(models: Models, style: Style, prompts: tuple[str, str], guidance: float) -> Words:
@@ -172,7 +184,14 @@ def restyle(
     with with_style(models, dict(style.weights), strength=job.style_strength):
         latents = yield from counted(
             denoise(
-                *(models, latents, grids, begin, timesteps, words, settings.guidance, conditions),
+                models,
+                latents,
+                grids,
+                begin,
+                timesteps,
+                words,
+                settings.guidance,
+                conditions,
                 seen,
             ),
             meter,
@@ -217,8 +236,7 @@ def _schedule(
 ) -> tuple[DDIMScheduler, list[int], Meter]:
     """Scheduler, the timesteps that `strength` leaves to do, and the plan of progress."""
     scheduler = make_scheduler(models, settings.steps)
-    # At least one, so that the trained style always has its say.
-    todo = min(settings.steps, max(1, int(settings.steps * settings.strength)))
+    todo = settings.todo
     timesteps = [int(t) for t in scheduler.timesteps[settings.steps - todo :]]
     size = batch_size(models)
     inverting = windows.calls(todo, size, ends=False) if settings.inverted else 0

@@ -15,7 +15,7 @@ from backend.imaging.colour import rgb_to_lab
 from backend.jobs import GenerateJob, RestyleJob
 from backend.models.loading import Models
 from backend.restyle.correction import correct_colours, in_strips
-from backend.restyle.image import restyle
+from backend.restyle.image import passes, restyle
 from backend.restyle.text import generate, prompts_of
 from backend.styles import Style
 
@@ -53,6 +53,22 @@ def test_any_size_keeps_shape_and_alpha(
     clear = rgba[..., 3] == 0.0
     assert np.array_equal(result[clear], rgba[clear])
     assert np.abs(result - rgba)[~clear].mean() > 1e-3
+
+
+@pytest.mark.parametrize("fields", [{"start": "design"}, {"start": "preview"}, {"guidance": 3.0}])
+def test_as_many_rows_go_through_the_unet_as_passes_are_said(
+    models: Models, style: Style, fields: dict[str, Any]
+) -> None:
+    seen: list[int] = []
+    hook = models.unet.conv_in.register_forward_pre_hook(
+        lambda _, given: seen.append(len(given[0]))
+    )
+    job = _job(**fields)
+    try:
+        finish(restyle(models, style, _opaque(64, 64), None, job))
+    finally:
+        hook.remove()
+    assert sum(seen) == passes(models, style, job)
 
 
 def test_outside_the_mask_every_pixel_is_identical(models: Models, style: Style) -> None:
