@@ -205,6 +205,12 @@ class RestyleJob(ModelJob):
         help="what denoising starts from: the bare design, or the instant preview",
         choices=("auto", "design", "preview"),
     )
+    colours: str = option(
+        "auto",
+        help="what the result takes of the artwork's colours: nothing, hue and chroma (the "
+        "paper's way), also the lightness of whole areas, or the colours of whole areas only",
+        choices=("auto", "none", "paper", "shade", "coarse"),
+    )
     steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
     guidance: float | None = option(
         None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0

@@ -95,7 +95,7 @@ class Task:
 
 
 # Lines alone lead: they have no colours that Tile or a start could keep.
-_LINES = KindSettings(canny_scale=1.0, tile_scale=0.0, strength=1.0, colour_correction=False)
+_LINES = KindSettings(canny_scale=1.0, tile_scale=0.0, strength=1.0, colour_correction="none")
 _TASKS = {
     each.name: each
     for each in (
@@ -103,7 +103,7 @@ _TASKS = {
         Task(
             name="painting",
             design="smooth",
-            conditions=KindSettings(colour_correction=False),
+            conditions=KindSettings(colour_correction="none"),
             subject="scene",
             word="paint",
             added="photo, realistic photograph, natural light, smooth surfaces, high quality",

@@ -70,7 +70,7 @@ class Profile:
     flat: KindSettings = field(default=KindSettings(), metadata={"help": "flat embroidery"})
     relief: KindSettings = field(
         default=KindSettings(
-            canny_scale=0.0, tile_scale=0.4, strength=0.85, colour_correction=False
+            canny_scale=0.0, tile_scale=0.4, strength=0.85, colour_correction="none"
         ),
         metadata={"help": "beads, sequins and other relief"},
     )
@@ -133,6 +133,9 @@ _STARTER = Profile(
     complementary=ComplementarySettings(
         source="drawn", count=6, steps=12, guidance=1.0, strength=0.9, batch=3
     ),
+    # Its lightness and colours drift over whole areas.
+    flat=KindSettings(colour_correction="shade"),
+    relief=KindSettings(canny_scale=0.0, tile_scale=0.4, strength=0.85, colour_correction="coarse"),
     inference=InferenceSettings(
         steps=20,
         guidance=1.0,

@@ -232,8 +232,10 @@ class KindSettings:
     canny_scale: float = setting(0.5, "ControlNet-Canny scale")
     tile_scale: float = setting(0.5, "ControlNet-Tile scale")
     strength: float = setting(0.95, "share of the schedule that is redone")
-    colour_correction: bool = setting(
-        True, "keep the design's colours: lightness of the output, A and B of the design"
+    colour_correction: Literal["none", "paper", "shade", "coarse"] = setting(
+        "paper",
+        "what the result takes of the design's colours (CIELAB): nothing; A and B, as the paper "
+        "has it; also the lightness of whole areas; or lightness, A and B of whole areas only",
     )
 
 

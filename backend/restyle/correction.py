@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 
-__all__ = ["correct_colours", "in_strips"]
+__all__ = ["Correction", "correct_colours", "in_strips"]
+
+Correction = Literal["paper", "shade", "coarse"]
 
 
 def correct_colours(
     result: NDArray[np.floating],
     design: NDArray[np.floating],
+    how: Correction,
     sigma: float,
     inside: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Give the output the design's colours: its A and B, and its light and shade.
+    """Give the output the design's colours.
 
-    The paper keeps the output's L whole. Its coarse part is the design's here, since a model that
-    darkens or flattens areas would otherwise pass for one that sews well.
+    "paper" takes the design's A and B and keeps the output's L whole. "shade" takes the coarse part
+    of L from the design too, since a model that darkens or flattens areas would otherwise pass for
+    one that sews well. "coarse" takes the coarse part of all three: for relief, whose beads and
+    sequins have colours of their own, from a model whose colours drift.
 
     Args:
         result, design: (H, W, 3) in [0, 1].
-        sigma: lightness smoother than this many pixels comes from the design.
+        sigma: coarse is what is smoother than this many pixels.
         inside: (H, W) pixels to look at; the others are not averaged in.
     """
+    ours, theirs = rgb_to_lab(result), rgb_to_lab(design)
     weight = np.ones(result.shape[:2], np.float32) if inside is None else inside.astype(np.float32)
 
-    def coarse(lightness: NDArray[np.float32]) -> NDArray[np.float32]:
+    def shifted(channel: int) -> NDArray[np.float32]:
+        error = (theirs[..., channel] - ours[..., channel]) * weight
         share = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-4)
-        return cv2.GaussianBlur(lightness * weight, (0, 0), sigma) / share
+        moved: NDArray[np.float32] = ours[..., channel]
+        moved = moved + cv2.GaussianBlur(error, (0, 0), sigma) / share
+        return moved
 
-    ours, theirs = rgb_to_lab(result), rgb_to_lab(design)
-    lightness = ours[..., 0] + coarse(theirs[..., 0] - ours[..., 0])
-    return lab_to_rgb(np.dstack([np.clip(lightness, 0.0, 100.0), theirs[..., 1:]]))
+    if how == "coarse":
+        corrected = np.dstack([shifted(channel) for channel in range(3)])
+    else:
+        lightness = ours[..., 0] if how == "paper" else shifted(0)
+        corrected = np.dstack([lightness, theirs[..., 1:]])
+    np.clip(corrected[..., 0], 0.0, 100.0, out=corrected[..., 0])
+    return lab_to_rgb(corrected)
 
 
 def in_strips(
     result: NDArray[np.float32],
     design: NDArray[np.float32],
+    how: Correction,
     sigma: float,
     inside: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
@@ -49,6 +65,6 @@ def in_strips(
     halo, rows = int(4 * sigma) + 1, 1024
     for top in range(0, len(result), rows):
         low, high = max(0, top - halo), min(len(result), top + rows + halo)
-        strip = correct_colours(result[low:high], design[low:high], sigma, inside[low:high])
+        strip = correct_colours(result[low:high], design[low:high], how, sigma, inside[low:high])
         corrected[top : top + rows] = strip[top - low :][:rows]
     return corrected

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from backend.preview.analogy import synthesise
 from backend.progress import Meter, Show, Stage, unseen
 from backend.restyle import autoencode
 from backend.restyle.conditions import Conditions
-from backend.restyle.correction import in_strips
+from backend.restyle.correction import Correction, in_strips
 from backend.restyle.denoise import Words, batch_size, denoise, invert, make_scheduler
 from backend.restyle.windows import Windows, noise_field
 from backend.styles import Style
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 # Rows that are finished at a time.
 ROWS = 1024
-# Lightness coarser than this share of the window is the design's, finer is the thread's.
+# Colours coarser than this share of the window are the design's, finer is the thread's.
 COARSE = 1.0 / 24.0
 
 
@@ -47,6 +47,7 @@ class _Settings:
     """What a job comes to once the profile has filled its gaps."""
 
     kind: KindSettings
+    colours: Correction | Literal["none"]
     steps: int
     strength: float
     guidance: float
@@ -59,10 +60,12 @@ class _Settings:
         inference = models.profile.inference
         kind = models.profile.kind(style.kind if job.embroidery == "auto" else job.embroidery)
         start = inference.start if job.start == "auto" else job.start
+        colours = kind.colour_correction if job.colours == "auto" else job.colours
         fewer = inference.preview_steps if start == "preview" else 0
         usual = inference.preview_strength if start == "preview" else kind.strength
         return cls(
             kind=kind,
+            colours=cast(Literal["none"] | Correction, colours),
             steps=job.steps or fewer or inference.steps,
             strength=usual if job.strength is None else job.strength,
             guidance=inference.guidance if job.guidance is None else job.guidance,
@@ -206,8 +209,8 @@ def restyle(
         sewn += lost
         del lost
     np.clip(sewn, 0.0, 1.0, out=sewn)
-    if settings.kind.colour_correction:
-        sewn = in_strips(sewn, start, COARSE * models.profile.window, inside)
+    if settings.colours != "none":
+        sewn = in_strips(sewn, start, settings.colours, COARSE * models.profile.window, inside)
     blended = rgba.copy()
     for top in range(0, height, ROWS):
         rows = np.s_[top : top + ROWS]

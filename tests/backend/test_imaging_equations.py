@@ -144,12 +144,32 @@ def test_colours_are_cielabs() -> None:
     np.testing.assert_allclose(lab_to_rgb(rgb_to_lab(rgb)), rgb, atol=1.0 / 255.0)
 
 
-def test_the_correction_takes_a_and_b_of_the_design_and_fine_lightness_of_the_output() -> None:
-    """As the paper, whose output gives all of L; its coarse part is the design's here."""
+def test_the_papers_correction_takes_a_and_b_of_the_design_and_lightness_of_the_output() -> None:
+    output, design = _picture(24, 24, seed=3), _picture(24, 24, seed=4)
+    # Greyer, so that every mixture is a colour that screens have.
+    output, design = output * 0.2 + 0.4, design * 0.2 + 0.4
+    wanted = np.dstack([_lab(output)[..., :1], _lab(design)[..., 1:]])
+    found = _lab(correct_colours(output, design, "paper", sigma=8.0))
+    np.testing.assert_allclose(found, wanted, atol=0.6)
+
+
+def test_coarse_correction_moves_areas_and_keeps_what_is_fine() -> None:
+    fine = 0.08 * np.sin(np.arange(96) * 2.0)[None, :, None] * np.array((1.0, -1.0, 0.5))
+    design = np.full((96, 96, 3), (0.55, 0.4, 0.3), np.float32)
+    output = (np.array((0.4, 0.5, 0.45)) + fine).repeat(96, axis=0).astype(np.float32)
+    found = _lab(correct_colours(output, design, "coarse", sigma=8.0))[30:66, 30:66]
+    ours, theirs = (_lab(each)[30:66, 30:66] for each in (output, design))
+    np.testing.assert_allclose(found.mean(axis=(0, 1)), theirs.mean(axis=(0, 1)), atol=0.5)
+    np.testing.assert_allclose(
+        found - found.mean(axis=(0, 1)), ours - ours.mean(axis=(0, 1)), atol=0.6
+    )
+
+
+def test_the_correction_of_shade_keeps_fine_lightness_of_the_output() -> None:
     thread = 0.06 * np.sin(np.arange(96) * 2.0)[None, :, None]
     design = np.full((96, 96, 3), (0.55, 0.4, 0.3), np.float32)
     output = np.clip(np.array((0.4, 0.5, 0.45)) + thread, 0, 1).repeat(96, axis=0)
-    found = _lab(correct_colours(output.astype(np.float32), design, sigma=8.0))
+    found = _lab(correct_colours(output.astype(np.float32), design, "shade", sigma=8.0))
     ours, theirs = _lab(output), _lab(design)
     inner = np.s_[30:66, 30:66]
     np.testing.assert_allclose(found[inner][..., 1:], theirs[inner][..., 1:], atol=0.5)

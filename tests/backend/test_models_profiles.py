@@ -73,11 +73,11 @@ PAPER: dict[str, Any] = {
     "flat.canny_scale": 0.5,
     "flat.tile_scale": 0.5,
     "flat.strength": 0.95,
-    "flat.colour_correction": True,
+    "flat.colour_correction": "paper",
     "relief.canny_scale": 0.0,
     "relief.tile_scale": 0.4,
     "relief.strength": 0.85,
-    "relief.colour_correction": False,
+    "relief.colour_correction": "none",
 }
 
 

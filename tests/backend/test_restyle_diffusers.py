@@ -138,7 +138,7 @@ def test_image_path_without_controls_equals_diffusers_img2img(
     tiny_model: Path, style: Style, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = tiny_models(tiny_model, routing=False)
-    bare = {"canny_scale": 0.0, "tile_scale": 0.0, "colour_correction": False}
+    bare = {"canny_scale": 0.0, "tile_scale": 0.0, "colour_correction": "none"}
     models.profile = _with_relief(models, **bare)
     rgb = _picture()
     pipeline = _pipeline(StableDiffusionXLImg2ImgPipeline, tiny_model, models, style)

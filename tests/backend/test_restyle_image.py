@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from backend.errors import InputError
 from backend.imaging.colour import rgb_to_lab
 from backend.jobs import GenerateJob, RestyleJob
 from backend.models.loading import Models
-from backend.restyle.correction import correct_colours, in_strips
+from backend.restyle.correction import Correction, correct_colours, in_strips
 from backend.restyle.image import passes, restyle
 from backend.restyle.text import generate, prompts_of
 from backend.styles import Style
@@ -150,7 +151,7 @@ def test_colour_correction_keeps_the_designs_colours_and_the_outputs_thread() ->
     design = (design * (1.0, 0.6, 0.4)).astype(np.float32)
     thread = 0.08 * rng.choice((-1.0, 1.0), (90, 120, 1))
     darker = np.clip(design[..., ::-1] * 0.7 + 0.05 + thread, 0, 1).astype(np.float32)
-    corrected = correct_colours(darker, design, sigma=8.0)
+    corrected = correct_colours(darker, design, "shade", sigma=8.0)
     ours, wanted = rgb_to_lab(corrected), rgb_to_lab(design)
     inner = np.s_[20:70, 20:100]
     assert np.abs(ours[inner] - wanted[inner]).mean(axis=(0, 1))[1:].max() < 4.0
@@ -162,8 +163,19 @@ def test_correction_in_strips_equals_the_whole() -> None:
     rng = np.random.default_rng(0)
     result, design = rng.random((2, 1300, 40, 3)).astype(np.float32)
     inside = np.ones((1300, 40), dtype=bool)
-    whole = correct_colours(result, design, 6.0, inside)
-    assert np.abs(in_strips(result, design, 6.0, inside) - whole).max() < 1e-4
+    for how in get_args(Correction):
+        whole = correct_colours(result, design, how, 6.0, inside)
+        assert np.abs(in_strips(result, design, how, 6.0, inside) - whole).max() < 1e-4
+
+
+def test_a_job_chooses_what_is_corrected(models: Models, style: Style) -> None:
+    rgba = _opaque(64, 64)
+    pictures = [
+        finish(restyle(models, style, rgba, None, _job(start="design", colours=colours)))
+        for colours in ("auto", models.profile.flat.colour_correction, "none", "paper", "coarse")
+    ]
+    assert np.array_equal(pictures[0], pictures[1])
+    assert all(not np.array_equal(one, two) for one, two in itertools.combinations(pictures[1:], 2))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 100), (150, 90)])
