@@ -17,6 +17,7 @@ from backend.errors import InputError, ResourceError
 from backend.evaluation.benchmark import making, work
 from backend.evaluation.benchmark.settings import Extent, Settings
 from backend.evaluation.benchmark.store import Store
+from backend.imaging.files import read_rgba
 from backend.models.profiles import Profile
 from backend.progress import outcome
 
@@ -81,6 +82,9 @@ def test_a_benchmark_is_measured_shown_and_made_once(
     addresses = {unquote(each) for each in re.findall(r'(?:src|href)="([^"]+)"', page)}
     assert len(addresses) == 2 + 2 + 2 + 4 * 2 + 3  # pair, designs, truths, cells, words
     assert all((settings.out / each).is_file() for each in addresses)
+    row = read_rgba(settings.out / "rows" / f"{report['references'][0]['name']}.png")
+    # Reference, design and true answer, then those of the four methods that are shown: not b-lora.
+    assert row.shape[1] == 6 * row.shape[0] + 5 * 4
     # Pictures come before any table of numbers.
     assert page.index("<table class=grid>") < page.index("<table class=numbers>")
 

@@ -19,6 +19,7 @@ from backend.emolora.stage_one import accumulate, draw
 from backend.evaluation.benchmark.making import profile_of
 from backend.evaluation.benchmark.methods import METHODS, Method
 from backend.evaluation.benchmark.optional import clip_score
+from backend.evaluation.benchmark.rows import busiest
 from backend.evaluation.benchmark.sets import Reference, designs, from_folder, rendered
 from backend.evaluation.benchmark.statistics import bootstrap
 from backend.evaluation.benchmark.store import Store
@@ -30,6 +31,14 @@ from backend.progress import outcome
 from backend.starter.designs import Icon, is_held_out
 
 STYLE, CONTENT = "up_blocks.0.attentions.1", "up_blocks.0.attentions.0"
+
+
+def test_a_crop_shows_where_most_of_the_artwork_is() -> None:
+    art = np.zeros((40, 60), np.float32)
+    art[25:31, 44:50] = 1.0
+    assert busiest(art, 6) == (25, 44)
+    assert busiest(np.ones((40, 60), np.float32), 40) == (0, 10)
+    assert busiest(art, 100) == (0, 0)
 
 
 def method(name: str) -> Method:

@@ -15,6 +15,7 @@ from backend.errors import InputError
 from backend.evaluation.benchmark import making
 from backend.evaluation.benchmark.methods import Method, chosen
 from backend.evaluation.benchmark.page import write_page
+from backend.evaluation.benchmark.rows import write_rows
 from backend.evaluation.benchmark.scoring import Scorer
 from backend.evaluation.benchmark.sets import (
     PROMPTS,
@@ -68,7 +69,7 @@ class _Work:
 
 
 def benchmark(settings: Settings, profile: Profile | None = None) -> Steps[Path]:
-    """Compare the methods and write report.json and report.html; the page's path.
+    """Compare the methods; write report.json, report.html and picture rows; the page's path.
 
     Everything done is kept in the folder: after an interruption, and after closing the generator,
     the same call goes on where it was.
@@ -112,6 +113,7 @@ def benchmark(settings: Settings, profile: Profile | None = None) -> Steps[Path]
         failed=work.failed,
         folder=work.store.folder,
     )
+    write_rows(work.store, work.references, work.designs, work.methods)
     return write_page(work.store, report)
 
 
