@@ -46,6 +46,10 @@ class Looks:
     penalty: NDArray[np.float32]
     home: NDArray[np.float32]
 
+    def of(self, index: NDArray[np.integer]) -> Looks:
+        """These of the patches, in an index of any shape."""
+        return Looks(*(getattr(self, name)[index] for name in self.__slots__))
+
 
 @dataclass(frozen=True, slots=True)
 class Library:
