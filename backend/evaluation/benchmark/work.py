@@ -267,6 +267,8 @@ def _how(method: Method) -> list[Any]:
 def _key(work: _Work, reference: Reference, method: Method) -> str:
     """Of what everything that a method does with a reference depends on."""
     profile = making.profile_of(work.profile, method, reference)
+    # Where the base lies says nothing: its fingerprint tells what it is.
+    profile = replace(profile, folder=None)
     return digest([asdict(profile), work.fingerprint, work.settings.seed, reference.key])
 
 
