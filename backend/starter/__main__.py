@@ -8,6 +8,7 @@
     python -m backend.starter decoder --run RUN --minutes 16
     python -m backend.starter samples --run RUN --icons … --out samples.png
     python -m backend.starter export --run RUN --out backend/models/starter
+    python -m backend.starter figures --icons …
 
 Every training goes on where it was left if called again; `--device cuda` trains on a GPU.
 """
@@ -30,6 +31,7 @@ from backend.starter.autoencoder import autoencoder_loss
 from backend.starter.data import TRIGGER, make_corpus, stream
 from backend.starter.designs import icon_design, is_held_out, load_icons
 from backend.starter.diffusion import TEXTURES, TRAINED, diffusion_loss
+from backend.starter.figures import figures, unseen_designs
 from backend.starter.latents import LatentCorpus, make_latents
 from backend.starter.runs import Run
 from backend.starter.samples import recognised, redraw, sheet, survey
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 a user's error, 130 interrupted)."""
     options = _parser().parse_args(arguments)
     try:
-        options.work(Run(options.run), options)
+        options.work(options)
     except StitchworkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -185,6 +187,12 @@ def _export(run: Run, options: argparse.Namespace) -> None:
     print(f"{options.out}: {size / 2**20:.1f} MiB of weights")
 
 
+def _figures(options: argparse.Namespace) -> None:
+    designs = unseen_designs(load_icons(options.icons), options.count, options.seed)
+    for each in figures(designs, options.seed):
+        print(each, flush=True)
+
+
 def _placed(parts: Components, names: tuple[str, ...], device: str) -> Components:
     for name in names:
         parts[name].to(device, memory_format=torch.channels_last)
@@ -203,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--run", type=Path, required=True, help="folder of this training run")
         command.add_argument("--seed", type=int, default=0, help="of everything random")
-        command.set_defaults(work=work)
+        command.set_defaults(work=lambda options: work(Run(options.run), options))
         return command
 
     def add_training(name: str, work: Callable[..., None], text: str) -> None:
@@ -224,7 +232,12 @@ def _parser() -> argparse.ArgumentParser:
     samples = add("samples", _samples, "draw unseen designs as textiles and measure")
     samples.add_argument("--count", type=int, default=5, help="designs")
     samples.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture")
-    for command in (data, samples):
+    text = "measure the shipped model on icons and stitches that no training saw"
+    measuring = commands.add_parser("figures", help=text, description=text)
+    measuring.add_argument("--count", type=int, default=12, help="designs")
+    measuring.add_argument("--seed", type=int, default=0, help="of everything random")
+    measuring.set_defaults(work=_figures)
+    for command in (data, samples, measuring):
         command.add_argument(
             "--icons", type=Path, nargs="+", required=True, help="icons.json files"
         )

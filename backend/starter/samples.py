@@ -22,7 +22,7 @@ from backend.starter.diffusion import encode_text, size_ids
 from backend.starter.stitches import book_look, render
 from backend.starter.stitches.book import BOOK, CELL
 
-__all__ = ["band_energy", "recognised", "redraw", "sheet", "survey"]
+__all__ = ["band_energy", "detail", "recognised", "redraw", "sheet", "survey"]
 
 Picture = npt.NDArray[np.float32]
 
@@ -148,18 +148,18 @@ def recognised(pictures: Mapping[str, Picture], design: Design) -> dict[str, str
     inside = cv2.erode(design.art.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     rng = np.random.default_rng(0)
     true = {
-        name: _detail(render(design.flat, design.art, book_look(name, rng)))[inside]
-        for name in BOOK
+        name: detail(render(design.flat, design.art, book_look(name, rng)))[inside] for name in BOOK
     }
 
     def nearest(picture: Picture) -> str:
-        own = _detail(picture)[inside]
+        own = detail(picture)[inside]
         return max(true, key=lambda name: float(np.corrcoef(own, true[name])[0, 1]))
 
     return {name: nearest(picture) for name, picture in pictures.items()}
 
 
-def _detail(picture: Picture) -> Picture:
+def detail(picture: Picture) -> Picture:
+    """(H, W) what of a picture's lightness is finer than a latent cell."""
     light = np.asarray(picture, np.float32).mean(-1)
     return np.asarray(light - cv2.GaussianBlur(light, (0, 0), CELL / 2), np.float32)
 
