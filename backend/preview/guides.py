@@ -56,12 +56,10 @@ def make_palette(rgb: NDArray[np.floating], mask: NDArray[np.bool_], most: int =
     if len(samples) == 0:
         return np.zeros((1, 3), dtype=np.float32)
     # Mode seeking on a coarse colour grid: flat artwork has few, heavily used colours.
-    cells, inverse, counts = np.unique(
-        np.round(samples / 6.0).astype(np.int32), axis=0, return_inverse=True, return_counts=True
-    )
-    sums = np.zeros((len(cells), 3))
-    np.add.at(sums, inverse.ravel(), samples)
-    means = sums / counts[:, None]
+    cells = np.round(samples / 6.0).astype(np.int32) @ np.array([64**2, 64, 1], np.int32)
+    _, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    sums = [np.bincount(inverse, weights=samples[:, channel]) for channel in range(3)]
+    means = np.stack(sums, axis=1) / counts[:, None]
     chosen: list[NDArray[np.float64]] = []
     for index in np.argsort(-counts, kind="stable"):
         rare = counts[index] < 0.002 * len(samples) and chosen

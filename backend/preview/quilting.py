@@ -26,8 +26,6 @@ DIRECTION_WEIGHT = 1.6
 LIGHTNESS_WEIGHT = 0.012
 JITTER = 0.9
 REUSE_WEIGHT = 0.10
-# Patches whose fit to their guides is reckoned at a time.
-AT_ONCE = 256
 
 
 def _seams(errors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -43,18 +41,17 @@ def _seams(errors: NDArray[np.float32]) -> NDArray[np.float32]:
         np.minimum(above[:, :-2], above[:, 2:], out=best)
         np.minimum(best, above[:, 1:-1], out=best)
         here[:, 1:-1] += best
-    cut = np.empty((count, height), dtype=np.int64)
-    for number, rows in enumerate(np.moveaxis(cost, 1, 0).tolist()):
-        at = min(range(1, width + 1), key=rows[-1].__getitem__)
-        cut[number, -1] = at
-        for row in range(height - 2, -1, -1):
-            at = min((at - 1, at, at + 1), key=rows[row].__getitem__)
-            cut[number, row] = at
-    return (np.arange(1, width + 1) >= cut[..., None]).astype(np.float32)
+    every, near = np.arange(count)[:, None], np.array([-1, 0, 1])
+    cut = np.empty((height, count), dtype=np.int64)
+    cut[-1] = cost[-1].argmin(axis=1)
+    for row in range(height - 2, -1, -1):
+        below = cut[row + 1]
+        cut[row] = below - 1 + cost[row][every, below[:, None] + near].argmin(axis=1)
+    return (np.arange(1, width + 1) >= cut.T[..., None]).astype(np.float32)
 
 
 class Quilter:
-    """Fills a canvas of detail patch by patch, in raster order; strips may follow one another."""
+    """Fills a canvas of detail with patches, aslant from the top left; strips may follow."""
 
     def __init__(self, library: Library, seed: int) -> None:
         self.library = library
@@ -143,15 +140,12 @@ class Quilter:
         start = max(0, done_rows - self.overlap)
         tops = np.arange(start, max(height - self.overlap, start + 1), step)
         lefts = np.arange(0, max(width - self.overlap, 1), step)
-        grid_t, grid_l = (
-            each.ravel().astype(np.int32) for each in np.meshgrid(tops, lefts, indexing="ij")
-        )
         inside = (guides.labels >= 0).astype(np.float32)
         share = cv2.blur(inside, (patch, patch), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
-        busy = share[np.minimum(grid_t, height - 1), np.minimum(grid_l, width - 1)] > 0.0
-        grid_t, grid_l = grid_t[busy], grid_l[busy]
-        if len(grid_t) == 0:
+        spots = np.argwhere(share[np.ix_(tops, lefts)] > 0.0)
+        if len(spots) == 0:
             return
+        grid_t, grid_l = tops[spots[:, 0]], lefts[spots[:, 1]]
         rows = np.minimum(grid_t + patch // 2, height - 1)
         columns = np.minimum(grid_l + patch // 2, width - 1)
         query = self._features(
@@ -162,65 +156,77 @@ class Quilter:
         )
         count = min(CANDIDATES, len(self.library.places))
         index = self.tree.query(query, k=count)[1].reshape(len(query), -1)
-        placed: dict[tuple[int, int], tuple[int, int, int]] = {}
-        filled = np.zeros((height, width), dtype=bool)
+        # Patches at the border are whole, too; what lies beyond is cut off at the end.
+        wide = np.zeros((height + patch, width + patch, 3), dtype=np.float32)
+        wide[:height, :width] = canvas
+        filled = np.zeros(wide.shape[:2], dtype=bool)
         filled[:done_rows] = True
-        for number, (top, left) in enumerate(zip(grid_t.tolist(), grid_l.tolist())):
-            if number % AT_ONCE == 0:
-                some = np.s_[number : number + AT_ONCE]
-                costs = self._guide_cost(self.looks.of(index[some]), query[some, None])
-            row = number % AT_ONCE
-            self._place(
-                canvas, filled, placed, (top, left), query[number], index[number], costs[row]
-            )
+        placed = np.full((len(tops) + 1, len(lefts) + 2, 3), -1, dtype=np.int64)
+        # Patches of one front do not touch each other, and all that they overlap is of earlier
+        # ones: the one to the left, and the three above.
+        front = 2 * spots[:, 0] + spots[:, 1]
+        for number in np.unique(front):
+            here = np.flatnonzero(front == number)
+            new = self._choose(wide, filled, placed, spots[here], start, query[here], index[here])
+            self._paste(wide, filled, np.stack([grid_t[here], grid_l[here]], axis=1), new)
+        canvas[:] = wide[:height, :width]
 
-    def _place(
+    def _choose(
         self,
         canvas: NDArray[np.float32],
         filled: NDArray[np.bool_],
-        placed: dict[tuple[int, int], tuple[int, int, int]],
-        spot: tuple[int, int],
+        placed: NDArray[np.int64],
+        spots: NDArray[np.int64],
+        start: int,
         query: NDArray[np.float32],
         index: NDArray[np.int64],
-        guide: NDArray[np.float32],
-    ) -> None:
-        """Lay the best patch at `spot`: of those at `index`, with their costs, or a neighbour's."""
-        patch, library, (top, left) = self.patch, self.library, spot
-        height = min(patch, canvas.shape[0] - top)
-        width = min(patch, canvas.shape[1] - left)
-        places, cells = library.places[index], self.cells[index]
+    ) -> NDArray[np.float32]:
+        """The best for N spots, (N, patch, patch, 3): of those at `index`, or what goes on.
+
+        Args:
+            placed: (rows + 1, columns + 2, 3) what was chosen so far; row, column + 1 of a spot.
+            spots: (N, 2) row and column; row 0 is at `start` on the canvas.
+            query: (N, D), and `index` (N, K) of the places that come near.
+        """
+        patch, library, step = self.patch, self.library, self.step
         # What a finished neighbour's source shows next is a seamless candidate.
-        back, limit, more = self.step, library.usable.shape[1], []
-        for d_top, d_left in ((0, -back), (-back, 0), (-back, -back), (-back, back)):
-            source = placed.get((top + d_top, left + d_left))
-            if source is None:
-                continue
-            turn, y, x = source[0], source[1] - d_top, source[2] - d_left
-            if 0 <= y < limit and 0 <= x < limit and library.usable[turn, y, x]:
-                more.append((turn, y, x))
-        if more:
-            others = np.array(more, dtype=np.int32)
-            looks = library.look(others)
-            places = np.concatenate([places, others])
-            guide = np.concatenate([guide, self._guide_cost(looks, query)])
-            cells = np.concatenate([cells, self._cells(looks)])
-        known = filled[top : top + height, left : left + width]
-        error = np.zeros(len(places), dtype=np.float32)
-        if known.any():
-            have = canvas[top : top + height : 2, left : left + width : 2, 0]
-            weight = known[::2, ::2].astype(np.float32)
-            views = self.windows[places[:, 0], places[:, 1], places[:, 2]]
-            apart = views[:, : have.shape[0], : have.shape[1]] - have
-            error = np.einsum("nij,nij,ij->n", apart, apart, weight) / weight.sum()
-            scale = float((have**2 * weight).sum() / weight.sum()) + 1.0
-            error = error / scale
-        cost = guide + error + REUSE_WEIGHT * self.used[cells[:, 0], cells[:, 1]]
-        best = int(cost.argmin())
-        turn, y, x = places[best].tolist()
-        self.used[tuple(cells[best])] += 1.0
-        placed[top, left] = (turn, y, x)
-        new = library.detail[turn, y : y + height, x : x + width]
-        self._paste(canvas, filled, top, left, new)
+        beside = np.array([(0, -1), (-1, 0), (-1, -1), (-1, 1)])
+        sources = placed[tuple(np.moveaxis(spots[:, None] + beside + (0, 1), -1, 0))]
+        others = sources - np.pad(beside * step, ((0, 0), (1, 0)))
+        limit = library.usable.shape[1]
+        sound = (sources[..., 0] >= 0) & ((others >= 0) & (others < limit)).all(axis=-1)
+        others = np.where(sound[..., None], others, 0)
+        sound &= library.usable[tuple(np.moveaxis(others, -1, 0))]
+        looks = library.look(others.reshape(-1, 3))
+        theirs = self._guide_cost(looks, np.repeat(query, len(beside), axis=0))
+        cost = np.concatenate(
+            [
+                self._guide_cost(self.looks.of(index), query[:, None]),
+                np.where(sound, theirs.reshape(sound.shape), np.inf),
+            ],
+            axis=1,
+        )
+        places = np.concatenate([library.places[index], others], axis=1)
+        cells = np.concatenate(
+            [self.cells[index], self._cells(looks).reshape(*sound.shape, 2)], axis=1
+        )
+        corners = spots * step + (start, 0)
+        half = [np.s_[t : t + patch : 2, x : x + patch : 2] for t, x in corners.tolist()]
+        weight = np.stack([filled[each] for each in half]).astype(np.float32)
+        have = np.stack([canvas[..., 0][each] for each in half])
+        total = np.maximum(weight.sum(axis=(1, 2)), 1.0)
+        scale = (have**2 * weight).sum(axis=(1, 2)) / total + 1.0
+        apart = self.windows[tuple(np.moveaxis(places, -1, 0))] - have[:, None]
+        apart *= apart
+        error = apart.reshape(*cost.shape, -1) @ weight.reshape(len(spots), -1, 1)
+        cost += error[..., 0] / (total * scale)[:, None]
+        cost += REUSE_WEIGHT * self.used[cells[..., 0], cells[..., 1]]
+        best = np.arange(len(spots)), cost.argmin(axis=1)
+        np.add.at(self.used, tuple(cells[best].T), 1.0)
+        placed[spots[:, 0], spots[:, 1] + 1] = places[best]
+        return np.stack(
+            [library.detail[n, y : y + patch, x : x + patch] for n, y, x in places[best].tolist()]
+        )
 
     def _guide_cost(self, looks: Looks, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """How badly patches fit the target's guides, (..., N); `query` (..., 1, D), or one's."""
@@ -238,29 +244,25 @@ class Quilter:
         self,
         canvas: NDArray[np.float32],
         filled: NDArray[np.bool_],
-        top: int,
-        left: int,
+        corners: NDArray[np.int64],
         new: NDArray[np.float32],
     ) -> None:
-        height, width = new.shape[:2]
-        here = np.s_[top : top + height, left : left + width]
-        old, known = canvas[here], filled[here]
-        alpha = np.ones((height, width), dtype=np.float32)
-        band_x, band_y = min(self.overlap, width), min(self.overlap, height)
+        """Lay patches, (N, patch, patch, 3), at (N, 2) corners, cut along the least error."""
+        patch, band = self.patch, self.overlap
+        views = [np.s_[t : t + patch, x : x + patch] for t, x in corners.tolist()]
+        old = np.stack([canvas[view] for view in views])
+        known = np.stack([filled[view] for view in views])
         error = ((new[..., 0] - old[..., 0]) ** 2) * known
-        beside = np.count_nonzero(known[:, :band_x]) > 0.5 * band_x * height
-        above = np.count_nonzero(known[:band_y]) > 0.5 * band_y * width
-        if beside and above and height == width:
-            cut = _seams(np.stack([error[:, :band_x], error[:band_y].T]))
-            alpha[:, :band_x] *= cut[0]
-            alpha[:band_y] *= cut[1].T
-        else:
-            if beside:
-                alpha[:, :band_x] *= _seams(error[None, :, :band_x])[0]
-            if above:
-                alpha[:band_y] *= _seams(error[None, :band_y].transpose(0, 2, 1))[0].T
+        cuts = _seams(np.concatenate([error[:, :, :band], error[:, :band].transpose(0, 2, 1)]))
+        left, above = cuts[: len(new)], cuts[len(new) :].transpose(0, 2, 1)
+        alpha = np.ones(known.shape, dtype=np.float32)
+        beside = known[:, :, :band].mean(axis=(1, 2), keepdims=True) > 0.5
+        alpha[:, :, :band] *= np.where(beside, left, 1.0)
+        below = known[:, :band].mean(axis=(1, 2), keepdims=True) > 0.5
+        alpha[:, :band] *= np.where(below, above, 1.0)
         # One pixel of feather hides the cut without softening thread.
-        alpha = cv2.GaussianBlur(alpha, (0, 0), 0.7)
+        alpha = np.stack([cv2.GaussianBlur(each, (0, 0), 0.7) for each in alpha])
         alpha = np.where(known, alpha, 1.0)[..., None]
-        canvas[here] = old * (1.0 - alpha) + new * alpha
-        filled[here] = True
+        for view, mixed in zip(views, old * (1.0 - alpha) + new * alpha):
+            canvas[view] = mixed
+            filled[view] = True
