@@ -45,7 +45,8 @@ class Restyled:
         side: of the square picture, pixels.
         passes: how often the UNet looks at each cell of the picture, at least.
         floor: seconds that its operations and the ControlNets' take at the machine's matrix rate.
-        ours: from the bare design; `networks` are the seconds within UNet and ControlNets.
+        ours: from the bare design; `networks` are the seconds within UNet and ControlNets, whose
+            first look at the design is a part of them.
         plain: diffusers' pipeline doing the same; None where the picture is too large for it.
         usual: ours as users get it.
         usual_passes, usual_floor: as above.
@@ -80,7 +81,9 @@ def bench_restyling(
     usual = replace(ours, start="auto", steps=None)
     of_all = steps or profile.inference.steps
     once_each, usually = (passes(models, style, job) for job in (ours, usual))
-    networks = (models.unet, models.controlnet_canny, models.controlnet_tile)
+    controls = (models.controlnet_canny, models.controlnet_tile)
+    looks = (each.controlnet_cond_embedding.look for each in controls)
+    networks = (models.unet, *controls, *looks)
     # Whatever is set up once is not part of any size.
     small = _artwork(profile.window)
     yield from restyle(models, style, small, None, replace(ours, steps=1))
@@ -117,7 +120,7 @@ def to_text(found: Sequence[Restyled]) -> str:
     rows = [
         device_name(default_device()),
         f"{'pixels':<13}{'passes':>16}{'floor':>10}{'networks':>10}{'in all':>10}"
-        f"{'÷ networks':>12}{'Mpx/s':>9}{'memory':>10}{'B/px':>6}",
+        f"{'÷ floor':>9}{'÷ networks':>12}{'Mpx/s':>9}{'memory':>10}{'B/px':>6}",
     ]
     for each in found:
         size = f"{each.side} × {each.side}"
@@ -128,18 +131,44 @@ def to_text(found: Sequence[Restyled]) -> str:
         for name, floor, cost in both:
             rows.append(
                 f"{size:<13}{name:>16}{floor:>8.1f} s{cost.networks:>8.1f} s{cost.seconds:>8.1f} s"
-                f"{cost.seconds / cost.networks:>11.2f}×{each.side**2 / 1e6 / cost.seconds:>9.3f}"
-                + _memory(cost, each.side)
+                f"{cost.seconds / floor:>8.2f}×{cost.seconds / cost.networks:>11.2f}×"
+                f"{_rate(cost, each.side):>9.3f}" + _memory(cost, each.side)
             )
-        if each.plain is not None:
+        if each.plain is None:
+            rows.append(f"{size:<13}{'diffusers':>16}   left out: it takes the picture as a whole")
+        else:
             rows.append(
                 f"{size:<13}{'diffusers':>16}{each.floor:>8.1f} s{'':>10}"
-                f"{each.plain.seconds:>8.1f} s{'':>12}"
-                f"{each.side**2 / 1e6 / each.plain.seconds:>9.3f}"
+                f"{each.plain.seconds:>8.1f} s{each.plain.seconds / each.floor:>8.2f}×{'':>12}"
+                f"{_rate(each.plain, each.side):>9.3f}"
                 + _memory(each.plain, each.side)
                 + f"   ours is {each.plain.seconds / each.ours.seconds:.1f} times as fast"
             )
-    return "\n".join(rows)
+    return "\n".join(rows + _growth(found))
+
+
+def _growth(found: Sequence[Restyled]) -> list[str]:
+    """How time and memory grow from the smallest picture to the largest."""
+    small, large = (pick(found, key=lambda each: each.side) for pick in (min, max))
+    if small.side == large.side:
+        return []
+    rows = [f"from {small.side} to {large.side} px, {(large.side / small.side) ** 2:.1f} times:"]
+    for name, less, more in (
+        ("from design", small.ours, large.ours),
+        ("as usual", small.usual, large.usual),
+    ):
+        ratio = _rate(less, small.side) / _rate(more, large.side)
+        row = f"  {name}: {ratio:.2f} times the time per megapixel"
+        if less.memory is not None and more.memory is not None:
+            each = (more.memory - less.memory) / (large.side**2 - small.side**2)
+            row += f", {each:.0f} bytes of memory for each pixel more"
+        rows.append(row)
+    return rows
+
+
+def _rate(cost: Cost, side: int) -> float:
+    """Megapixels a second."""
+    return side**2 / 1e6 / cost.seconds
 
 
 def _memory(cost: Cost, side: int) -> str:

@@ -37,17 +37,22 @@ class Cost:
 @contextmanager
 def measured(device: torch.device, networks: Sequence[torch.nn.Module] = ()) -> Iterator[Cost]:
     """Within, work is measured; the cost is complete afterwards."""
-    cost, began = Cost(), 0.0
+    cost, began, within = Cost(), 0.0, 0
     held = _held(device)
 
     def enter(*_: Any) -> None:
-        nonlocal began
-        _wait(device)
-        began = time.perf_counter()
+        nonlocal began, within
+        within += 1
+        if within == 1:  # one network may be part of another
+            _wait(device)
+            began = time.perf_counter()
 
     def leave(*_: Any) -> None:
-        _wait(device)
-        cost.networks += time.perf_counter() - began
+        nonlocal within
+        within -= 1
+        if within == 0:
+            _wait(device)
+            cost.networks += time.perf_counter() - began
 
     handles = [each.register_forward_pre_hook(enter) for each in networks]
     handles += [each.register_forward_hook(leave) for each in networks]

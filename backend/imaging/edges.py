@@ -33,7 +33,9 @@ def canny(rgb: NDArray[np.floating], low: int = 50, high: int = 100) -> NDArray[
     Returns:
         (H, W) of 0 and 1.
     """
-    image = np.round(np.clip(rgb, 0.0, 1.0) * 255.0).astype(np.uint8)
+    image = np.empty(rgb.shape, dtype=np.uint8)
+    for row, values in zip(image, rgb):  # large pictures: no copies of more than eight bits
+        row[:] = np.round(np.clip(values, 0.0, 1.0) * 255.0)
     edges = cv2.Canny(image, low, high)
     return (edges > 0).astype(np.float32)
 

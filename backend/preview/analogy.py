@@ -23,7 +23,8 @@ from backend.preview.source import build_library
 __all__ = ["synthesise"]
 
 SOURCE_SIDE = 640
-STRIP_ROWS = 1024
+# Rows that are filled at a time: fewer of a wide picture, so that memory does not grow with it.
+STRIP_ROWS, LEAST_ROWS, STRIP_PIXELS = 1024, 256, 2**19
 # How far a boundary wanders between threads, in thread widths.
 RAGGED = 0.35
 
@@ -71,8 +72,9 @@ def synthesise(
     quilter = Quilter(library, seed)
     halo = int(8 * width) + library.patch
     kept: NDArray[np.float32] | None = None
-    for top in range(y0, y1, STRIP_ROWS):
-        bottom = min(top + STRIP_ROWS, y1)
+    step = min(STRIP_ROWS, max(LEAST_ROWS, STRIP_PIXELS // (x1 - x0)))
+    for top in range(y0, y1, step):
+        bottom = min(top + step, y1)
         low, high = max(0, top - halo), min(len(target), bottom + halo)
         left, right = max(0, x0 - halo), min(target.shape[1], x1 + halo)
         guides = make_guides(

@@ -16,8 +16,11 @@ from backend.restyle.denoise import Spots
 
 __all__ = ["Conditions"]
 
-# Latent cells around a block within which a ControlNet's first look sees what lies in the block.
-_HALO = 4
+# Latent cells around a block within which a ControlNet's first look (23 pixels wide to either
+# side) sees what lies in the block.
+_HALO = 3
+# Side of the blocks, cells, where windows are smaller: less is looked at twice.
+_BLOCK = 64
 
 
 class Conditions:
@@ -30,9 +33,11 @@ class Conditions:
         # Eight bits are plenty, and large images stay small.
         drawn = inference.reads != "picture"
         outline = edges.outline(rgb, inference.canny_low, inference.canny_high, drawn=drawn)
-        self._canny = np.round(outline * 255.0).astype(np.uint8)
+        outline *= 255.0
+        self._canny = np.round(outline, out=outline).astype(np.uint8)
+        del outline
         self._tile = np.empty(rgb.shape, dtype=np.uint8)
-        halo, rows = models.profile.window // 8, 1024
+        halo, rows = models.profile.window // 8, 256
         for top in range(0, len(rgb), rows):
             low, high = max(0, top - halo), min(len(rgb), top + rows + halo)
             strip = edges.tile_condition(rgb[low:high], models.profile.window)[top - low :][:rows]
@@ -62,14 +67,15 @@ class Conditions:
         )
 
     def _look(self, top: int, left: int, cells: int) -> None:
-        """Let the ControlNets look at the blocks of `cells` that a window touches, each once."""
+        """Let the ControlNets look at the blocks that a window of `cells` touches, each once."""
         rows, columns = (length // self._models.factor for length in self._canny.shape)
-        for t in range(top // cells * cells, min(top + cells, rows), cells):
-            for x in range(left // cells * cells, min(left + cells, columns), cells):
+        block = max(cells, _BLOCK)
+        for t in range(top // block * block, min(top + cells, rows), block):
+            for x in range(left // block * block, min(left + cells, columns), block):
                 if (t, x) in self._done:
                     continue
                 self._done.add((t, x))
-                box = (max(0, t - _HALO), max(0, x - _HALO), t + cells + _HALO, x + cells + _HALO)
+                box = (max(0, t - _HALO), max(0, x - _HALO), t + block + _HALO, x + block + _HALO)
                 looked = hints(self._models, self._cut([box]))
                 for name in ("canny", "tile"):
                     if getattr(looked, f"{name}_scale") == 0.0:
@@ -77,8 +83,8 @@ class Conditions:
                     features = getattr(looked, name)[0]
                     if name not in self._seen:
                         self._seen[name] = features.new_zeros(len(features), rows, columns)
-                    inner = features[:, t - box[0] :, x - box[1] :][:, :cells, :cells]
-                    self._seen[name][:, t : t + cells, x : x + cells] = inner
+                    inner = features[:, t - box[0] :, x - box[1] :][:, :block, :block]
+                    self._seen[name][:, t : t + block, x : x + block] = inner
 
     def _pictures(self, spots: Spots) -> Controls:
         cells = self._side // self._models.factor

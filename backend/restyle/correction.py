@@ -59,12 +59,13 @@ def in_strips(
     how: Correction,
     sigma: float,
     inside: NDArray[np.bool_],
-) -> NDArray[np.float32]:
-    """`correct_colours` with memory bounded by strips of rows."""
-    corrected = np.empty_like(result)
-    halo, rows = int(4 * sigma) + 1, 1024
+) -> None:
+    """`correct_colours` in place of `result`, with memory bounded by strips of rows."""
+    halo, rows = int(4 * sigma) + 1, 256
+    before = result[:0]  # the rows above as they were
     for top in range(0, len(result), rows):
         low, high = max(0, top - halo), min(len(result), top + rows + halo)
-        strip = correct_colours(result[low:high], design[low:high], how, sigma, inside[low:high])
-        corrected[top : top + rows] = strip[top - low :][:rows]
-    return corrected
+        seen = np.concatenate([before, result[top:high]])
+        before = seen[max(0, top + rows - halo - low) : top + rows - low].copy()
+        strip = correct_colours(seen, design[low:high], how, sigma, inside[low:high])
+        result[top : top + rows] = strip[top - low :][:rows]

@@ -37,7 +37,7 @@ __all__ = ["counted", "make_words", "passes", "restyle", "windows_over"]
 T = TypeVar("T")
 
 # Rows that are finished at a time.
-ROWS = 1024
+ROWS = 256
 # Colours coarser than this share of the window are the design's, finer is the thread's.
 COARSE = 1.0 / 24.0
 
@@ -172,7 +172,8 @@ def restyle(
             autoencode.decode(models, latents, windows.decoded), meter, "encoding"
         )
         np.subtract(plane, same, out=same)
-        lost = ((1.0 - settings.strength) * same[:height, :width]).astype(np.float16)
+        same *= 1.0 - settings.strength
+        lost = same[:height, :width].astype(np.float16)
         del same
     words = make_words(models, style, models.profile.prompts(), settings.guidance)
     if settings.inverted:
@@ -210,7 +211,8 @@ def restyle(
         del lost
     np.clip(sewn, 0.0, 1.0, out=sewn)
     if settings.colours != "none":
-        sewn = in_strips(sewn, start, settings.colours, COARSE * models.profile.window, inside)
+        in_strips(sewn, start, settings.colours, COARSE * models.profile.window, inside)
+    del start
     blended = rgba.copy()
     for top in range(0, height, ROWS):
         rows = np.s_[top : top + ROWS]

@@ -19,6 +19,8 @@ __all__ = ["Blend", "Grid", "Windows", "in_turn", "noise_field", "plan", "tiles"
 
 # Noise is drawn in blocks of this many latent cells, each from its own seed.
 NOISE_BLOCK = 64
+# Side of the autoencoder's tiles, cells, where windows are smaller: less is looked at twice.
+TILE = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +176,7 @@ class Windows:
         turns = in_turn(height, width, window, overlap, needed)
         last = plan(height, width, window, overlap, needed)
         seen = np.logical_or.reduce([each.covered() for each in (*turns, last)])
-        shared = max(1, window // 8)
-        encoded = tiles(height, width, window, shared, seen)
-        return cls(turns, last, encoded, tiles(height, width, window, shared, needed))
+        return cls(turns, last, _coded(window, seen), _coded(window, needed))
 
     def of(self, steps: int, *, ends: bool = True) -> list[Grid]:
         """A grid for each step of a schedule; `ends`: whether no further step follows."""
@@ -186,6 +186,15 @@ class Windows:
     def calls(self, steps: int, batch: int, *, ends: bool = True) -> int:
         """Batches of windows in all these steps."""
         return sum(-(-len(each.spots) // batch) for each in self.of(steps, ends=ends))
+
+
+def _coded(window: int, needed: NDArray[np.bool_]) -> Grid:
+    """Tiles for the autoencoder, of a size with which they are together smallest."""
+    shared = max(1, window // 8)
+    height, width = needed.shape
+    sides = (max(window, TILE), window)
+    grids = [tiles(height, width, side, shared, needed) for side in sides]
+    return min(grids, key=lambda each: len(each.spots) * each.window**2)
 
 
 class Blend:

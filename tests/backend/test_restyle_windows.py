@@ -109,6 +109,19 @@ def test_tiles_cover_with_no_more_than_they_must(size: tuple[int, int]) -> None:
     assert spot[1] + grid.window == size[1]
 
 
+def test_the_autoencoder_takes_larger_tiles_where_they_are_less_work() -> None:
+    whole = Windows.over(np.ones((128, 128), dtype=bool), 32, 0.25)
+    for grid in (whole.encoded, whole.decoded):
+        assert grid.covered().all()
+        assert len(grid.spots) * grid.window**2 < 1.2 * 128**2
+    spots = np.zeros((128, 128), dtype=bool)
+    spots[2:8, 2:8] = spots[-8:-2, -8:-2] = True
+    apart = Windows.over(spots, 32, 0.25).decoded
+    assert len(apart.spots) == 2
+    assert apart.window <= 32
+    assert apart.covered()[spots].all()
+
+
 @pytest.mark.parametrize("kind", ["flat", "relief"])
 def test_controlnets_look_once_at_a_design_and_see_what_windows_show(
     tiny_model: Path, kind: str
