@@ -136,10 +136,10 @@ class Engine:
 
         def fit() -> tuple[Profile, torch.device]:
             self._key = self._models = None
-            return fitted(wanted(profile.name, job, exact=True), job)
+            return fitted(wanted(profile.name, job, learns=True), job)
 
         designer, pair = yield from designed(job, profile, fit)
-        models = yield from self._load(profile.name, job, exact=True)
+        models = yield from self._load(profile.name, job, learns=True)
         return replace(models, designer=designer), pair
 
     def _restyle(self, job: RestyleJob, vouch: Vouch, show: Show) -> Steps:
@@ -221,10 +221,10 @@ class Engine:
         return self._style[1]
 
     def _load(
-        self, profile: str, job: ModelJob, *, exact: bool = False
+        self, profile: str, job: ModelJob, *, learns: bool = False
     ) -> Generator[Progress, None, Models]:
-        """The base model, from memory if the last job used it; `exact`: on a CPU in float32."""
-        asked = wanted(profile, job, exact=exact)
+        """The base model, from memory if the last job used it; `learns`: as for `wanted`."""
+        asked = wanted(profile, job, learns=learns)
         key = model_key(asked, job)
         if self._key == key and self._models is not None:
             return self._models

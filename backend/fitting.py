@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["fitted", "model_key", "wanted"]
 
 
-def wanted(name: str, job: ModelJob, *, exact: bool = False) -> Profile:
-    """The profile in the job's precision; `exact`: on a CPU in float32 unless it is told."""
+def wanted(name: str, job: ModelJob, *, learns: bool = False) -> Profile:
+    """The profile in the job's precision; `learns`: as it trains, unless the job says how."""
     profile = memory.with_precision(profiles.get(name), job.precision)
-    if exact and job.precision == "auto":
-        profile = replace(profile, cpu_dtype="float32")
+    if learns and job.precision == "auto":
+        profile = replace(profile, cpu_dtype=profile.cpu_training)
     return profile
 
 

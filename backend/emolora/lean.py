@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from diffusers.models.activations import GEGLU
 from diffusers.models.resnet import ResnetBlock2D
-from torch.nn.functional import conv2d, gelu, silu
+from torch.nn.functional import gelu, silu
 
-from backend.emolora.products import product
+from backend.models.products import HalvedConv2d, HalvedLinear, convolution, product
 
 __all__ = ["fatten", "slim", "to_input"]
 
@@ -43,9 +43,9 @@ def _forward_of(module: torch.nn.Module) -> Callable[..., torch.Tensor] | None:
         return partial(_resnet, module)
     if isinstance(module, GEGLU):
         return partial(_geglu, module)
-    if type(module) is torch.nn.Linear:
+    if type(module) in (torch.nn.Linear, HalvedLinear):
         return partial(_Linear.apply, module)
-    if type(module) is torch.nn.Conv2d and module.padding_mode == "zeros":
+    if type(module) in (torch.nn.Conv2d, HalvedConv2d) and module.padding_mode == "zeros":
         return partial(_Convolution.apply, module)
     return None
 
@@ -127,7 +127,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, layer: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         ctx.layer, ctx.size = layer, x.shape
-        return conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding)
+        return convolution(x, layer)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
@@ -138,6 +138,7 @@ def to_input(
     g: torch.Tensor, weight: torch.Tensor, layer: torch.nn.Conv2d, size: torch.Size
 ) -> torch.Tensor:
     """A convolution's gradient to its input of `size`, which takes none of the input's values."""
+    dtype, g = g.dtype, g.to(weight.dtype)
     flat = weight.is_contiguous(memory_format=torch.channels_last) or g.is_contiguous(
         memory_format=torch.channels_last
     )
@@ -156,4 +157,4 @@ def to_input(
         layer.groups,
         [True, False, False],
     )[0]
-    return found
+    return found.to(dtype)

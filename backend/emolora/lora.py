@@ -16,7 +16,7 @@ from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_weight
 
 from backend.emolora.lean import to_input
-from backend.emolora.products import product
+from backend.models.products import convolution, product
 
 __all__ = ["Lora", "Teaching"]
 
@@ -111,7 +111,7 @@ class _Convolution(torch.autograd.Function):
     ) -> torch.Tensor:
         down, up = down.to(x.dtype), up.to(x.dtype)
         inner = conv2d(x, down, None, base.stride, base.padding)
-        y = conv2d(x, base.weight, base.bias, base.stride, base.padding)
+        y = convolution(x, base)
         y.add_(conv2d(inner, up), alpha=scale)
         ctx.base, ctx.scale, ctx.rows = base, scale, rows
         ctx.size = x.shape

@@ -17,9 +17,11 @@ import transformers
 from backend.errors import ProfileError
 from backend.models import profiles
 from backend.models.designer import Designer
+from backend.models.products import halve, has_bfloat16
 from backend.models.profiles import Profile
 from backend.models.residence import Residence
 from backend.models.sources import CONTROLNETS, Source, is_path
+from backend.models.upsampling import quicken
 
 __all__ = [
     "Hint",
@@ -27,12 +29,19 @@ __all__ = [
     "TextEmbedding",
     "default_device",
     "is_available",
+    "is_mixed",
     "load",
     "precision",
     "tile",
 ]
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    # What networks are given and say; their weights are halved, see `products`.
+    "mixed": torch.float32,
+}
 # A power of two, so that it comes out exactly; small gradients would be zero in half precision.
 _HALF_LOSS_SCALE = 2.0**12
 
@@ -249,9 +258,14 @@ def load(
         )
     for name in CONTROLNETS:
         parts[name].controlnet_cond_embedding = Hint(parts[name].controlnet_cond_embedding)
+    if where.type == "cpu":
+        quicken(parts["vae"])
     networks = {key: part for key, part in parts.items() if isinstance(part, torch.nn.Module)}
-    for part in networks.values():
+    halved = is_mixed(profile, where)
+    for name, part in networks.items():
         part.requires_grad_(False).eval()
+        if halved and name in ("unet", *CONTROLNETS):
+            halve(part)
         if where.type != "mps":
             # Spares convolutions a reordering of all that they are given.
             torch.nn.utils.convert_conv2d_weight_memory_format(part, torch.channels_last)
@@ -279,7 +293,7 @@ def tile(vae: Any, side: int) -> None:
 def precision(profile: Profile, where: torch.device) -> torch.dtype:
     """The profile's arithmetic; without bfloat16, float32 on a CPU, float16 on a GPU."""
     if where.type == "cpu":
-        found, able = _DTYPES[profile.cpu_dtype], _cpu_has_bfloat16
+        found, able = _DTYPES[profile.cpu_dtype], has_bfloat16
     else:
         found, able = _DTYPES[profile.gpu_dtype], lambda: _gpu_has_bfloat16(where)
     if found != torch.bfloat16 or able():
@@ -287,8 +301,9 @@ def precision(profile: Profile, where: torch.device) -> torch.dtype:
     return torch.float32 if where.type == "cpu" else torch.float16
 
 
-def _cpu_has_bfloat16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+def is_mixed(profile: Profile, where: torch.device) -> bool:
+    """Whether UNet and ControlNets hold weights in bfloat16 in the midst of float32."""
+    return where.type == "cpu" and profile.cpu_dtype == "mixed" and has_bfloat16()
 
 
 def _gpu_has_bfloat16(where: torch.device) -> bool:

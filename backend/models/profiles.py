@@ -47,6 +47,11 @@ class Profile:
     cpu_dtype: str = setting(
         "float32", "arithmetic on a CPU; in place of a bfloat16 that it has not, float32"
     )
+    cpu_training: str = setting(
+        "float32",
+        "arithmetic of a training on a CPU; mixed: UNet and ControlNets hold weights in bfloat16 "
+        "and multiply by them in it, all else is float32, and all is where the CPU has no bfloat16",
+    )
     gpu_dtype: str = setting("bfloat16", "arithmetic on a GPU")
     offload: Literal["none", "phase", "network"] = setting(
         "none", "what is parked in main memory: nothing, other phases' networks, all but one"
@@ -96,8 +101,9 @@ _STARTER = Profile(
     title="Starter (shipped, small, runs on a CPU)",
     folder=Path(__file__).parent / "starter",
     window=256,
-    # Pictures are float32's up to 51 dB. Training, where it gains nothing, stays float32.
+    # Pictures are float32's up to 51 dB.
     cpu_dtype="bfloat16",
+    cpu_training="mixed",
     gpu_dtype="float32",
     licence_note=(
         "Trained on the starter model that ships with Stitchwork. The rights in the reference "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from diffusers.models.resnet import ResnetBlock2D
 
 from backend.emolora.lean import fatten, slim
 from backend.emolora.lora import Lora, Teaching
-from backend.emolora.products import product
+from backend.models.products import HalvedConv2d, HalvedLinear, halve, product
 
 RANK, SCALE = 3, 0.7
 
@@ -130,3 +131,66 @@ def test_products_are_those_of_linear_layers(dtype: torch.dtype) -> None:
         with torch.no_grad():
             wanted = torch.nn.functional.linear(x, weight, bias)
             torch.testing.assert_close(product(x, weight, bias), wanted)
+
+
+def _halves(kind: str) -> tuple[torch.nn.Module, torch.nn.Module, torch.Tensor, list[torch.Tensor]]:
+    """A frozen layer as it is and halved, its input, and its LoRA's factors, in float32."""
+    base, x, *shapes = _layer(kind)
+    base = base.float().requires_grad_(False)
+    halved = copy.deepcopy(base)
+    halve(halved)
+    return base, halved, x.float(), [_random(*shape, seed=1).float() for shape in shapes]
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_a_halved_layer_teaches_as_its_whole_but_for_rounding(kind: str) -> None:
+    base, halved, x, factors = _halves(kind)
+    assert halved.weight.dtype == torch.bfloat16
+    found = []
+    for layer in (base, halved):
+        down, up = (torch.nn.Parameter(each.clone()) for each in factors)
+        lora, given = Lora(layer, down, up, Teaching()), x.clone().requires_grad_()
+        lora.scale = SCALE
+        made = lora(given)
+        toward = _random(*made.shape, seed=2).float()
+        found.append(
+            [made.detach(), *torch.autograd.grad((made * toward).sum(), (given, down, up))]
+        )
+    for ours, wanted in zip(*reversed(found)):
+        assert ours.dtype == torch.float32
+        # A few of bfloat16's last places of what is summed.
+        torch.testing.assert_close(ours, wanted, rtol=0.0, atol=0.02 * float(wanted.abs().max()))
+    assert not torch.equal(found[0][0], found[1][0])
+    # The gradient of A and B takes no product with frozen weights.
+    assert torch.equal(found[0][2], found[1][2])
+    assert torch.equal(found[0][3], found[1][3])
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_a_halved_frozen_layer_passes_its_gradient_on(kind: str) -> None:
+    base, halved, x, _ = _halves(kind)
+    holder = torch.nn.ModuleList([halved])
+    with torch.no_grad():
+        alone = halved(x)
+    slim(holder)
+    results = []
+    for layer in (base, halved):
+        given = x.clone().requires_grad_()
+        made = layer(given)
+        toward = _random(*made.shape, seed=2).float()
+        results.append((made.detach(), torch.autograd.grad((made * toward).sum(), given)[0]))
+    fatten(holder)
+    for wanted, ours in zip(*results):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, wanted, rtol=0.0, atol=0.02 * float(wanted.abs().max()))
+    assert torch.equal(results[1][0], alone)
+
+
+def test_what_is_no_product_stays_whole() -> None:
+    layers = torch.nn.ModuleList(
+        [torch.nn.Linear(4, 4), torch.nn.Conv2d(4, 4, 3), torch.nn.GroupNorm(2, 4)]
+    )
+    halve(layers)
+    assert [type(each) for each in layers] == [HalvedLinear, HalvedConv2d, torch.nn.GroupNorm]
+    dtypes = [each.weight.dtype for each in layers]
+    assert dtypes == [torch.bfloat16, torch.bfloat16, torch.float32]

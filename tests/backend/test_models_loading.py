@@ -72,13 +72,33 @@ def test_fingerprint_follows_the_weights_only(tiny_model: Path, tiny_models: Mod
 def test_a_cpu_computes_in_bfloat16_only_where_it_can(
     tiny_model: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
-    monkeypatch.setattr(loading, "_cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(loading, "has_bfloat16", lambda: native)
     profile = replace(tiny_models.profile, cpu_dtype="bfloat16")
     models = loading.load(profile, base=str(tiny_model), device="cpu")
     assert models.dtype == (torch.bfloat16 if native else torch.float32)
     # A style must be found to fit its base whatever arithmetic it was trained in.
     assert models.fingerprint() == tiny_models.fingerprint()
     assert models.encode_image(torch.rand(1, 3, 64, 64)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_mixed_base_halves_the_weights_of_what_trains(
+    tiny_model: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(loading, "has_bfloat16", lambda: native)
+    profile = replace(tiny_models.profile, cpu_dtype="mixed")
+    models = loading.load(profile, base=str(tiny_model), device="cpu")
+    assert models.dtype == torch.float32
+    halved = torch.bfloat16 if native else torch.float32
+    assert models.unet.conv_in.weight.dtype == halved
+    assert models.controlnet_tile.conv_in.weight.dtype == halved
+    assert models.unet.conv_norm_out.weight.dtype == models.vae.dtype == torch.float32
+    assert models.fingerprint() == tiny_models.fingerprint()
+    text, latents = tiny_models.encode_prompts(["a motif"]), _noise(1, 4, 8, 8)
+    found, wanted = (predict(each, latents, 300, text) for each in (models, tiny_models))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, rtol=0.0, atol=0.05 * float(wanted.abs().max()))
+    assert torch.equal(found, wanted) is not native
 
 
 def test_controls_change_the_prediction_by_their_scale(tiny_models: Models) -> None:

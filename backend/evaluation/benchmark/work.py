@@ -269,7 +269,9 @@ def _key(work: _Work, reference: Reference, method: Method) -> str:
     profile = making.profile_of(work.profile, method, reference)
     # Where the base lies says nothing: its fingerprint tells what it is.
     profile = replace(profile, folder=None)
-    return digest([asdict(profile), work.fingerprint, work.settings.seed, reference.key])
+    settings = asdict(profile)
+    del settings["cpu_training"]  # the benchmark trains in float32
+    return digest([settings, work.fingerprint, work.settings.seed, reference.key])
 
 
 def _style_key(work: _Work, reference: Reference, method: Method) -> str:
