@@ -195,8 +195,9 @@ class Quilter:
         others = sources - np.pad(beside * step, ((0, 0), (1, 0)))
         limit = library.usable.shape[1]
         sound = (sources[..., 0] >= 0) & ((others >= 0) & (others < limit)).all(axis=-1)
-        others = np.where(sound[..., None], others, 0)
+        others[~sound] = 0
         sound &= library.usable[tuple(np.moveaxis(others, -1, 0))]
+        others[~sound] = 0  # at the border no whole patch might follow
         looks = library.look(others.reshape(-1, 3))
         theirs = self._guide_cost(looks, np.repeat(query, len(beside), axis=0))
         cost = np.concatenate(

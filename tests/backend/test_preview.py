@@ -133,6 +133,18 @@ def test_any_size(shape: tuple[int, int]) -> None:
     assert np.isfinite(result).all()
 
 
+@pytest.mark.parametrize("side", [24, 40, 64])
+def test_a_reference_of_little_more_than_a_patch_is_enough(side: int) -> None:
+    part = np.s_[80 : 80 + side, 80 : 80 + side]
+    photo, design, _ = (each[part] for each in sewn_pair())
+    target = np.full((260, 200, 3), (0.3, 0.6, 0.4), dtype=np.float32)
+    cover = np.ones(target.shape[:2], dtype=np.float32)
+    whole = np.ones((side, side), dtype=np.float32)
+    result = analogy.synthesise(photo, design, whole, target, cover, seed=1)
+    assert np.isfinite(result).all()
+    assert _detail(result, cover).std() > 3.0
+
+
 def test_nothing_to_embroider_leaves_the_picture() -> None:
     target, _ = _target(80, 80)
     result = analogy.synthesise(*sewn_pair(), target, np.zeros((80, 80)), seed=1)
