@@ -322,8 +322,11 @@ def _bench(options: argparse.Namespace) -> int:
         from backend.evaluation.bench_training import bench_training
 
         found = watched(bench_training(options.profile, steps, base))
-        print(json.dumps(found.to_dict(), indent=2) if options.json else found.to_text())
-        return EXIT_OK if found.agrees else EXIT_FAILED
+        if options.json:
+            print(json.dumps([each.to_dict() for each in found], indent=2))
+        else:
+            print("\n\n".join(each.to_text() for each in found))
+        return EXIT_OK if all(each.agrees for each in found) else EXIT_FAILED
     if options.what == "restyle":
         from backend.evaluation import bench_restyling
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 import platform
-import statistics
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,176 +23,40 @@ from backend.emolora.motifs import draw_motif
 from backend.emolora.optimiser import make_optimiser, take_step
 from backend.emolora.pair import Pair
 from backend.emolora.sampling import to_tensor
+from backend.evaluation.comparison import STAGES, Comparison, Side
 from backend.evaluation.plain_training import PlainTraining, Shown
 from backend.jobs import Progress
 from backend.models import profiles
-from backend.models.loading import Models, load
+from backend.models.loading import Models, is_mixed, load
 from backend.models.settings import PAPER_BLOCKS, TrainingSettings
 from backend.progress import Meter, Stage
 
-__all__ = [
-    "Comparison",
-    "Side",
-    "bench_training",
-    "compare",
-    "device_name",
-    "drawn_pair",
-    "paper_settings",
-]
+__all__ = ["bench_training", "compare", "device_name", "drawn_pair", "paper_settings"]
 
-STAGES = ("stage one", "stage two")
 _SUBJECTS = ("heart", "flower")
 # With a tenth of it the LoRA moves predictions by 3e-4 of their size. Of so little float32 rounds
 # the direction, which the contrastive loss looks at, and AdamW enlarges that from step to step.
 _START = 0.2
+# Then so many steps of stage one, at the starter's learning rate, let it say more than bfloat16
+# rounds: stage two never begins with less.
+_TAUGHT, _RATE = 100, 1e-3
 
 Step = Callable[[str, int], dict[str, float]]
 
 
-@dataclass(slots=True)
-class Side:
-    """What one of the two did.
-
-    Attributes:
-        seconds: of each timed step, by stage.
-        losses: of every step, by stage and name of the loss.
-        working: most bytes that a step held beyond networks and optimiser, by stage.
-        held: bytes of the networks and of the optimiser's state.
-    """
-
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    losses: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    working: dict[str, int] = field(default_factory=dict)
-    held: int = 0
-
-    def note(self, stage: str, losses: dict[str, float]) -> None:
-        curves = self.losses.setdefault(stage, {})
-        for name, value in losses.items():
-            curves.setdefault(name, []).append(value)
-
-    def peak(self, stage: str) -> int:
-        """Most bytes held at once in a stage."""
-        return self.held + self.working[stage]
-
-
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Both sides of a paired run.
+class _Stepper:
+    """One way to train.
 
     Attributes:
-        echo: losses of the reference once more, from weights moved by their last bit and with maps
-            laid out another way: how far curves part that differ by rounding alone.
+        step: takes one of a stage, by its number; returns its losses.
+        begin: start anew from a LoRA.
+        optimiser: the one of now.
     """
 
-    reference: Side
-    ours: Side
-    echo: Side
-    settings: TrainingSettings
-    device: str
-    dtype: torch.dtype
-
-    def speed(self, stage: str) -> float:
-        """How many times faster ours is: the median over the pairs of steps."""
-        pairs = zip(self.reference.seconds[stage], self.ours.seconds[stage])
-        return statistics.median(theirs / own for theirs, own in pairs)
-
-    def whole(self) -> float:
-        """How many times faster a training of the settings' steps is, its two stages together."""
-        counts = (self.settings.steps_one, self.settings.steps_two)
-        theirs, own = (
-            sum(n * statistics.median(side.seconds[stage]) for n, stage in zip(counts, STAGES))
-            for side in (self.reference, self.ours)
-        )
-        return theirs / own
-
-    def memory(self) -> float:
-        """Our peak as a share of the reference's, over both stages."""
-        own, theirs = (max(map(side.peak, STAGES)) for side in (self.ours, self.reference))
-        return own / theirs
-
-    def differences(self) -> dict[str, float]:
-        """Loss → largest difference between the two sides' curves, as a share of its mean."""
-        return _apart(self.reference, self.ours)
-
-    def tolerances(self) -> dict[str, float]:
-        """Loss → how far its curves may part.
-
-        Twice as far as the reference parts from itself by rounding (the largest of as many steps,
-        which chance may double), or by what the arithmetic rounds in one step.
-        """
-        least = 1e-3 if self.dtype == torch.float32 else 5e-2
-        return {
-            name: max(2.0 * apart, least)
-            for name, apart in _apart(self.reference, self.echo).items()
-        }
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the curves are equal within what the arithmetic allows."""
-        allowed = self.tolerances()
-        return all(apart <= allowed[name] for name, apart in self.differences().items())
-
-    def to_dict(self) -> dict[str, Any]:
-        sides = {"reference": self.reference, "ours": self.ours}
-        return {
-            "device": self.device,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "speed": {**{stage: self.speed(stage) for stage in STAGES}, "whole": self.whole()},
-            "memory": self.memory(),
-            "loss_differences": self.differences(),
-            "tolerances": self.tolerances(),
-            "agrees": self.agrees,
-            **{
-                name: {
-                    "seconds_per_step": {s: statistics.median(side.seconds[s]) for s in STAGES},
-                    "peak_bytes": {s: side.peak(s) for s in STAGES},
-                    "working_bytes": dict(side.working),
-                    "losses": side.losses,
-                }
-                for name, side in sides.items()
-            },
-        }
-
-    def to_text(self) -> str:
-        """A table for the terminal."""
-        rows = [f"{self.device} · {str(self.dtype).removeprefix('torch.')}"]
-        rows.append(f"{'':<26}{'reference':>12}{'ours':>12}{'ratio':>10}")
-        for stage in STAGES:
-            theirs, own = (
-                statistics.median(side.seconds[stage]) for side in (self.reference, self.ours)
-            )
-            rows.append(
-                f"{stage + ', s a step':<26}{theirs:>12.3f}{own:>12.3f}{self.speed(stage):>9.2f}×"
-            )
-        steps = f"{self.settings.steps_one} + {self.settings.steps_two} steps"
-        rows.append(f"{steps:<26}{'':>24}{self.whole():>9.2f}× faster")
-        for stage in STAGES:
-            for what, of in (("peak", Side.peak), ("beyond networks", _working)):
-                theirs, own = (of(side, stage) / 2**20 for side in (self.reference, self.ours))
-                title = f"{stage}, {what}"
-                rows.append(f"{title:<26}{theirs:>8.0f} MiB{own:>8.0f} MiB{own / theirs:>9.2f}×")
-        verdict = "agree" if self.agrees else "DIFFER"
-        allowed = self.tolerances()
-        apart = ", ".join(
-            f"{name} by {value:.0e} of its mean (allowed {allowed[name]:.0e})"
-            for name, value in self.differences().items()
-        )
-        rows.append(f"loss curves {verdict}: {apart}")
-        return "\n".join(rows)
-
-
-def _working(side: Side, stage: str) -> int:
-    return side.working[stage]
-
-
-def _apart(first: Side, second: Side) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for stage, curves in first.losses.items():
-        for name, values in curves.items():
-            one, other = np.array(values), np.array(second.losses[stage][name])
-            apart = float(np.abs(one - other).max() / np.abs(one).mean())
-            found[name] = max(apart, found.get(name, 0.0))
-    return found
+    step: Step
+    begin: Callable[[dict[str, torch.Tensor]], None]
+    optimiser: Callable[[], torch.optim.Optimizer]
 
 
 def paper_settings(models: Models) -> TrainingSettings:
@@ -205,64 +67,98 @@ def paper_settings(models: Models) -> TrainingSettings:
 
 def bench_training(
     profile_name: str, steps: int, base: str | None = None
-) -> Generator[Progress, None, Comparison]:
-    """`compare` on a profile's own models."""
+) -> Generator[Progress, None, list[Comparison]]:
+    """`compare` on a profile's own models: ours as it trains, then in the reference's arithmetic.
+
+    On a CPU the reference computes in float32; on a GPU both in the profile's arithmetic.
+    """
     yield Progress(stage="loading", step=0, steps=1)
-    # On a CPU both in float32, in which the engine trains.
-    profile = replace(profiles.get(profile_name), cpu_dtype="float32")
-    models, plain = (load(profile, base=base) for _ in range(2))
+    profile = profiles.get(profile_name)
+    level = replace(profile, cpu_dtype="float32")
+    own = [replace(profile, cpu_dtype=profile.cpu_training), level]
+    ours = [load(each, base=base) for each in own]
+    if _arithmetic(ours[0]) == _arithmetic(ours[1]):
+        del ours[1]
+    plain = load(level, base=base)
     yield Progress(stage="loading", step=1, steps=1)
-    comparison = yield from compare(models, plain, steps, paper_settings(models))
-    return comparison
+    found = yield from compare(ours, plain, steps, paper_settings(plain), taught=_TAUGHT)
+    return found
 
 
 def compare(
-    models: Models, plain: Models, steps: int, settings: TrainingSettings, *, seed: int = 42
-) -> Generator[Progress, None, Comparison]:
-    """Train both ways, in turns, ours on `models`, the reference on `plain`, loaded by itself.
+    ours: Sequence[Models],
+    plain: Models,
+    steps: int,
+    settings: TrainingSettings,
+    *,
+    seed: int = 42,
+    taught: int = 0,
+) -> Generator[Progress, None, list[Comparison]]:
+    """Train both ways, in turns, ours on each of `ours`, the reference on `plain`.
 
-    Both start from a LoRA that says something already (`_START`): the contrastive loss compares
-    directions, and those of a fresh LoRA are mere rounding.
+    Each is loaded by itself. All start from a LoRA that says something already (`_START`), and has
+    learnt for `taught` steps: the contrastive loss compares directions, and those of a fresh LoRA
+    are mere rounding.
     Each stage takes two steps more than the `steps` that are timed: a first one to warm up, and a
-    last one whose memory is watched, which takes time of its own. At last the reference takes all
-    steps once more, for `Comparison.echo`.
+    last one whose memory is watched, which takes time of its own. At last all take all steps once
+    more, for `Side.echo`.
     """
-    models = replace(models, profile=replace(models.profile, training=settings))
+    ours = [replace(each, profile=replace(each.profile, training=settings)) for each in ours]
     torch.nn.utils.convert_conv2d_weight_memory_format(plain.unet, torch.contiguous_format)
     torch.nn.utils.convert_conv2d_weight_memory_format(plain.vae, torch.contiguous_format)
-    adapter = Adapter(models, PAPER_BLOCKS, rank=settings.rank, seed=seed)
+    adapters: list[Adapter] = []
     try:
-        start = _shaken(adapter, seed)
-        sides = {"reference": Side(), "ours": Side()}
+        for each in ours:
+            adapters.append(Adapter(each, PAPER_BLOCKS, rank=settings.rank, seed=seed))
+        _shaken(adapters[-1], seed)
+        quick = replace(settings, learning_rate=_RATE)
+        teacher = _ours(ours[-1], adapters[-1], quick, seed)
+        for number in range(taught):
+            teacher.step(STAGES[0], 10_000 + number)  # no step that is compared
+            yield Progress(stage="teaching", step=number + 1, steps=taught)
+        start = adapters[-1].state()
         training = PlainTraining(plain, PAPER_BLOCKS, settings, start)
-        reference = _reference(training, plain, models, seed)
-        ours, own = _ours(models, adapter, settings, seed)
-        doers = {"reference": reference, "ours": ours}
-        meter = Meter([*(Stage(stage, steps + 2, 1.0) for stage in STAGES), Stage("echo", 1, 1.0)])
+        steppers = [_reference(training, plain, ours[0], seed)]
+        for each, adapter in zip(ours, adapters):
+            adapter.restore(start)
+            steppers.append(_ours(each, adapter, settings, seed))
+        sides = [Side(arithmetic=_arithmetic(each)) for each in (plain, *ours)]
+        doers = list(zip(steppers, sides))
+        again = len(STAGES) * (steps + 2)
+        meter = Meter(
+            [*(Stage(stage, steps + 2, 1.0) for stage in STAGES), Stage("echo", again, 1.0)]
+        )
         for stage in STAGES:
             for number in range(steps + 2):
-                order = list(doers) if number % 2 == 0 else list(reversed(doers))
-                for name in order:
-                    side, step = sides[name], doers[name]
+                for stepper, side in doers if number % 2 == 0 else reversed(doers):
+                    step, device = stepper.step, plain.device
                     if number == steps + 1:
-                        side.working[stage] = _watched(step, side, stage, number, models.device)
+                        side.working[stage] = _watched(step, side, stage, number, device)
                         continue
-                    seconds = _timed(step, side, stage, number, models.device)
+                    seconds = _timed(step, side, stage, number, device)
                     if number > 0:
                         side.seconds.setdefault(stage, []).append(seconds)
                 yield meter.tick(stage)
-        sides["reference"].held = _held(plain, training.optimiser)
-        sides["ours"].held = _held(models, own)
-        training.begin({name: _moved(value) for name, value in start.items()})
+        moved = {name: _moved(value) for name, value in start.items()}
+        for models, (stepper, side) in zip((plain, *ours), doers):
+            side.held = _held(models, stepper.optimiser())
+            stepper.begin(moved)
         torch.nn.utils.convert_conv2d_weight_memory_format(plain.unet, torch.channels_last)
-        echo = Side()
         for stage, number in itertools.product(STAGES, range(steps + 2)):
-            echo.note(stage, reference(stage, number))
-        yield meter.tick("echo")
+            for stepper, side in doers:
+                side.note(stage, stepper.step(stage, number), side.echo)
+            yield meter.tick("echo")
     finally:
-        adapter.remove()
-    device = device_name(models.device)
-    return Comparison(sides["reference"], sides["ours"], echo, settings, device, models.dtype)
+        for adapter in adapters:
+            adapter.remove()
+    device_title = device_name(plain.device)
+    return [Comparison(sides[0], side, settings, device_title) for side in sides[1:]]
+
+
+def _arithmetic(models: Models) -> str:
+    if is_mixed(models.profile, models.device):
+        return "mixed"
+    return str(models.dtype).removeprefix("torch.")
 
 
 def device_name(device: torch.device) -> str:
@@ -287,7 +183,7 @@ def _moved(value: torch.Tensor) -> torch.Tensor:
     return torch.nextafter(value, torch.full_like(value, torch.inf))
 
 
-def _reference(training: PlainTraining, plain: Models, models: Models, seed: int) -> Step:
+def _reference(training: PlainTraining, plain: Models, models: Models, seed: int) -> _Stepper:
     first, second = (_shown(plain, subject, seed) for subject in _SUBJECTS)
     encoded = _encoded(models, _SUBJECTS[0], seed)
 
@@ -297,14 +193,17 @@ def _reference(training: PlainTraining, plain: Models, models: Models, seed: int
             return training.step_one(first, chance.noise, chance.timestep)
         return training.step_two(first, second, chance.noise, chance.timestep)
 
-    return step
+    return _Stepper(step, training.begin, lambda: training.optimiser)
 
 
-def _ours(
-    models: Models, adapter: Adapter, settings: TrainingSettings, seed: int
-) -> tuple[Step, torch.optim.Optimizer]:
+def _ours(models: Models, adapter: Adapter, settings: TrainingSettings, seed: int) -> _Stepper:
     first, second = (_encoded(models, subject, seed) for subject in _SUBJECTS)
     optimiser = make_optimiser(adapter.parameters, settings)
+
+    def begin(start: dict[str, torch.Tensor]) -> None:
+        nonlocal optimiser
+        adapter.restore(start)
+        optimiser = make_optimiser(adapter.parameters, settings)
 
     def step(stage: str, number: int) -> dict[str, float]:
         optimiser.zero_grad(set_to_none=True)
@@ -316,7 +215,7 @@ def _ours(
         take_step(models, adapter.parameters, optimiser)
         return losses
 
-    return step, optimiser
+    return _Stepper(step, begin, lambda: optimiser)
 
 
 def _shown(models: Models, subject: str, seed: int) -> Shown:

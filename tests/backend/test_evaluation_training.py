@@ -18,9 +18,12 @@ from backend import cli
 from backend.emolora import stage_one, stage_two
 from backend.emolora.adapter import Adapter
 from backend.evaluation import bench_training
-from backend.evaluation.bench_training import STAGES, Comparison, compare, paper_settings
+from backend.evaluation.bench_training import compare, paper_settings
+from backend.evaluation.comparison import STAGES, Comparison
 from backend.evaluation.plain_training import PlainTraining
+from backend.models import loading
 from backend.models.loading import Models
+from backend.models.products import halve
 from backend.models.settings import PAPER_BLOCKS
 
 BLOCKS = PAPER_BLOCKS[1:3]
@@ -87,9 +90,15 @@ def _copy(models: Models) -> Models:
     return replace(models, unet=copy.deepcopy(models.unet), vae=copy.deepcopy(models.vae))
 
 
+def _mixed(models: Models) -> Models:
+    made = replace(_copy(models), profile=replace(models.profile, cpu_dtype="mixed"))
+    halve(made.unet)
+    return made
+
+
 def _compare(models: Models, steps: int = 2) -> Comparison:
     settings = replace(paper_settings(models), rank=4, learning_rate=3e-3)
-    return collect(compare(models, _copy(models), steps, settings))[1]
+    return collect(compare([models], _copy(models), steps, settings))[1][0]
 
 
 def test_loss_curves_agree_with_the_plain_procedure(tiny_models: Models) -> None:
@@ -114,6 +123,24 @@ def test_loss_curves_agree_with_the_plain_procedure(tiny_models: Models) -> None
     assert "loss curves agree" in found.to_text()
 
 
+def test_with_halved_weights_losses_agree_as_bfloat16_rounds(
+    tiny_models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "has_bfloat16", lambda: True)
+    models, settings = _mixed(tiny_models), replace(paper_settings(tiny_models), rank=4)
+    both = [models, _copy(tiny_models)]
+    mixed, level = collect(compare(both, _copy(tiny_models), 1, settings))[1]
+    # In a model that has learnt nothing the contrastive loss hangs on less than bfloat16 rounds.
+    apart, allowed = mixed.differences(), mixed.tolerances()
+    assert all(apart[name] <= allowed[name] <= 0.05 for name in ("design", "embroidery"))
+    assert level.agrees
+    assert level.ours.held > mixed.ours.held
+    assert mixed.differences()["design"] > level.differences()["design"]
+    assert "bfloat16 for frozen weights" in mixed.to_text()
+    again = collect(compare([_mixed(tiny_models)], _copy(tiny_models), 1, settings))[1][0]
+    assert again.ours.losses == mixed.ours.losses
+
+
 def _unrouted(models: Models, blocks: Sequence[str], hidden: torch.Tensor) -> Any:
     return nullcontext()
 
@@ -136,14 +163,26 @@ def test_a_fault_in_a_stage_is_seen(
     assert max(_compare(tiny_models).differences().values()) > EQUAL
 
 
+def test_all_sides_begin_with_what_was_taught(tiny_models: Models) -> None:
+    settings = replace(paper_settings(tiny_models), rank=4)
+    losses = []
+    for taught in (0, 3):
+        run = compare([tiny_models], _copy(tiny_models), 1, settings, taught=taught)
+        found = collect(run)[1][0]
+        assert found.agrees
+        losses.append(found.ours.losses["stage one"]["embroidery"][0])
+    assert losses[1] != losses[0]
+
+
 def test_curves_may_part_as_far_as_the_reference_does_by_rounding(tiny_models: Models) -> None:
     found = _compare(tiny_models)
-    second = found.echo.losses["stage two"]
+    second = found.reference.echo["stage two"]
     drift = second["contrastive"]
     assert drift != found.reference.losses["stage two"]["contrastive"]
     assert all(value >= 1e-3 for value in found.tolerances().values())
     far = {"stage two": {**second, "contrastive": [1.5 * each for each in drift]}}
-    parted = replace(found, echo=replace(found.echo, losses={**found.echo.losses, **far}))
+    apart = replace(found.reference, echo={**found.reference.echo, **far})
+    parted = replace(found, reference=apart)
     assert parted.tolerances()["contrastive"] > 0.5
     assert found.agrees
 
@@ -152,17 +191,18 @@ def test_the_command_prints_ratios(
     tiny_model: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setattr(bench_training, "load", lambda profile, base: _copy(tiny_models))
+    monkeypatch.setattr(bench_training, "_TAUGHT", 1)
     arguments = ["bench", "train", "--base", str(tiny_model), "--steps", "1"]
     assert cli.main(arguments) == 0
     text = capsys.readouterr().out
     for words in ("stage one, s a step", "stage two, peak", "400 + 200 steps", "agree"):
         assert words in text
     assert cli.main([*arguments, "--json"]) == 0
-    data = json.loads(capsys.readouterr().out)
+    (data,) = json.loads(capsys.readouterr().out)
     assert set(data["speed"]) == {*STAGES, "whole"}
     assert len(data["ours"]["losses"]["stage two"]["contrastive"]) == 3
     monkeypatch.setattr(
-        bench_training.Comparison,
+        Comparison,
         "tolerances",
         lambda found: dict.fromkeys(found.differences(), 0.0),
     )
