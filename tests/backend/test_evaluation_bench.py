@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from backend import cli
 from backend.errors import ProfileError
 from backend.evaluation import bench as benches
 from backend.evaluation import bench_restyling
-from backend.evaluation.cost import matrix_rate, measured, operations
+from backend.evaluation.cost import Cost, matrix_rate, measured, operations
 from backend.models import profiles
 from backend.models.profiles import Profile
 
@@ -68,8 +69,31 @@ def test_a_large_picture_is_not_given_to_diffusers(
     monkeypatch.setattr(bench_restyling, "PLAIN_MOST", 64)
     _, found = collect(bench_restyling.bench_restyling("starter", [72], 1, str(tiny_model)))
     assert found[0].plain is None
-    assert "diffusers" not in bench_restyling.to_text(found)
-    assert "72 × 72" in bench_restyling.to_text(found)
+    text = bench_restyling.to_text(found)
+    assert "72 × 72" in text
+    assert "left out" in text
+    assert "from 72" not in text
+
+
+def test_growth_is_told_from_the_smallest_to_the_largest_picture() -> None:
+    def of(side: int, seconds: float, memory: float | None) -> bench_restyling.Restyled:
+        cost = Cost(seconds=seconds, networks=seconds / 2, memory=memory)
+        return bench_restyling.Restyled(
+            side=side,
+            passes=1,
+            floor=1.0,
+            ours=cost,
+            plain=None,
+            usual_passes=1,
+            usual_floor=1.0,
+            usual=replace(cost, memory=None),
+        )
+
+    rows = bench_restyling._growth([of(200, 9.0, 5e5), of(100, 2.0, 2e5)])
+    assert rows[0] == "from 100 to 200 px, 4.0 times:"
+    assert "1.12 times the time" in rows[1]
+    assert "10 bytes" in rows[1]
+    assert "bytes" not in rows[2]
 
 
 def test_time_in_networks_and_memory_are_those_of_the_work_alone() -> None:
@@ -82,6 +106,10 @@ def test_time_in_networks_and_memory_are_those_of_the_work_alone() -> None:
         del held
     assert 0.0 < cost.networks < cost.seconds
     assert cost.memory is None or 0.9 * 2**26 < cost.memory < 2**27
+    both = torch.nn.Sequential(layer)
+    with measured(device, [both, layer]) as nested:
+        both(torch.zeros(1, 4))
+    assert 0.0 < nested.networks < nested.seconds
     with measured(device) as nothing:
         layer(torch.zeros(1, 4))
     assert nothing.networks == 0.0
