@@ -152,7 +152,7 @@ def compare(
         for adapter in adapters:
             adapter.remove()
     device_title = device_name(plain.device)
-    return [Comparison(sides[0], side, settings, device_title) for side in sides[1:]]
+    return [Comparison(sides[0], side, settings, device_title, taught) for side in sides[1:]]
 
 
 def _arithmetic(models: Models) -> str:
