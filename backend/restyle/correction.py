@@ -35,20 +35,15 @@ def correct_colours(
         inside: (H, W) pixels to look at; the others are not averaged in.
     """
     ours, theirs = rgb_to_lab(result), rgb_to_lab(design)
-    weight = np.ones(result.shape[:2], np.float32) if inside is None else inside.astype(np.float32)
-
-    def shifted(channel: int) -> NDArray[np.float32]:
-        error = (theirs[..., channel] - ours[..., channel]) * weight
+    corrected = np.dstack([ours[..., 0], theirs[..., 1:]])
+    if how != "paper":
+        shape = result.shape[:2]
+        weight = np.ones(shape, np.float32) if inside is None else inside.astype(np.float32)
         share = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-4)
-        moved: NDArray[np.float32] = ours[..., channel]
-        moved = moved + cv2.GaussianBlur(error, (0, 0), sigma) / share
-        return moved
-
-    if how == "coarse":
-        corrected = np.dstack([shifted(channel) for channel in range(3)])
-    else:
-        lightness = ours[..., 0] if how == "paper" else shifted(0)
-        corrected = np.dstack([lightness, theirs[..., 1:]])
+        for channel in (0,) if how == "shade" else (0, 1, 2):
+            error = (theirs[..., channel] - ours[..., channel]) * weight
+            moved = cv2.GaussianBlur(error, (0, 0), sigma) / share
+            corrected[..., channel] = ours[..., channel] + moved
     np.clip(corrected[..., 0], 0.0, 100.0, out=corrected[..., 0])
     return lab_to_rgb(corrected)
 

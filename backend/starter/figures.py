@@ -17,7 +17,7 @@ from backend.restyle.correction import correct_colours
 from backend.starter.architecture import CONTROLNETS, Components
 from backend.starter.autoencoder import psnr
 from backend.starter.designs import Design, Icon, icon_design, is_held_out
-from backend.starter.samples import Picture, band_energy, detail, redraw
+from backend.starter.samples import Picture, band_energy, detail, reconstructed, redraw
 from backend.starter.stitches import HELD_OUT, draw_look, render
 
 __all__ = ["Figure", "figures", "unseen_designs"]
@@ -85,7 +85,7 @@ def _autoencoder(parts: Components, designs: Sequence[Design], seed: int) -> lis
             decibels.append(_decibels(parts, render(design.flat, design.art, look)))
             fine = render(design.flat, design.art, replace(look, width=_THREAD))
             inside = design.art
-            sewn, same = (detail(each)[inside] for each in (fine, _reconstructed(parts, fine)))
+            sewn, same = (detail(each)[inside] for each in (fine, reconstructed(parts, fine)))
             alike.append(float(np.corrcoef(sewn, same)[0, 1]))
         name = f"autoencoder, {family}"
         found.append(Figure(name, float(np.mean(decibels)), "dB", "at least 26"))
@@ -139,13 +139,5 @@ def _difference(picture: Picture, design: Picture) -> float:
 
 
 def _decibels(parts: Components, picture: Picture) -> float:
-    same = _reconstructed(parts, picture)
+    same = reconstructed(parts, picture)
     return float(psnr(*(torch.from_numpy(each)[None] for each in (same, picture))))
-
-
-@torch.no_grad()
-def _reconstructed(parts: Components, picture: Picture) -> Picture:
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
-    latent = parts["vae"].encode(pixels * 2 - 1).latent_dist.mode()
-    decoded = (parts["vae"].decode(latent).sample / 2 + 0.5).clamp(0, 1)
-    return np.ascontiguousarray(decoded[0].permute(1, 2, 0).numpy(), np.float32)

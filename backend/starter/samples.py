@@ -22,7 +22,7 @@ from backend.starter.diffusion import encode_text, size_ids
 from backend.starter.stitches import book_look, render
 from backend.starter.stitches.book import BOOK, CELL
 
-__all__ = ["band_energy", "detail", "recognised", "redraw", "sheet", "survey"]
+__all__ = ["band_energy", "detail", "recognised", "reconstructed", "redraw", "sheet", "survey"]
 
 Picture = npt.NDArray[np.float32]
 
@@ -119,16 +119,22 @@ def _predict(
     return predicted
 
 
+@torch.no_grad()
+def reconstructed(parts: Components, picture: Picture) -> Picture:
+    """A picture, (H, W, 3) in [0, 1], as the autoencoder gives it back."""
+    latent = parts["vae"].encode(_to_torch(picture) * 2 - 1).latent_dist.mode()
+    decoded = (parts["vae"].decode(latent).sample / 2 + 0.5).clamp(0, 1)
+    return np.ascontiguousarray(decoded[0].permute(1, 2, 0).numpy(), np.float32)
+
+
 def survey(parts: Components, samples: Sequence[Sample]) -> dict[str, float]:
     """Mean PSNR in decibels of the autoencoder on flat designs and on each textile family."""
     found: dict[str, list[float]] = {}
     for sample in samples:
         for name, picture in (("flat", sample.flat), (sample.family, sample.textile)):
-            pixels = _to_torch(picture.astype(np.float32) / 255)
-            with torch.no_grad():
-                latent = parts["vae"].encode(pixels * 2 - 1).latent_dist.mode()
-                decoded = (parts["vae"].decode(latent).sample / 2 + 0.5).clamp(0, 1)
-            found.setdefault(name, []).append(float(psnr(decoded, pixels)))
+            pixels = picture.astype(np.float32) / np.float32(255)
+            same = reconstructed(parts, pixels)
+            found.setdefault(name, []).append(float(psnr(_to_torch(same), _to_torch(pixels))))
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
