@@ -165,16 +165,9 @@ def restyle(
             tall, wide = (-(-each // models.factor) for each in inside.shape)
             meter.preview = show(look(clean)[:tall, :wide])
 
-    lost: NDArray[np.float16] | None = None
-    if settings.from_preview:
-        # The autoencoder smears fine thread; what it loses of the preview is given back below.
-        same = yield from counted(
-            autoencode.decode(models, latents, windows.decoded), meter, "encoding"
-        )
-        np.subtract(plane, same, out=same)
-        same *= 1.0 - settings.strength
-        lost = same[:height, :width].astype(np.float16)
-        del same
+    # The autoencoder smears fine thread; what it loses of the preview is given back.
+    kept = 1.0 - settings.strength
+    smeared = (kept, latents) if settings.from_preview else None
     words = make_words(models, style, models.profile.prompts(), settings.guidance)
     if settings.inverted:
         grids = windows.of(len(timesteps), ends=False)
@@ -203,12 +196,12 @@ def restyle(
         )
     del conditions
     sewn = yield from counted(
-        autoencode.decode(models, latents, windows.decoded), meter, "decoding"
+        autoencode.decode(models, latents, windows.decoded, smeared), meter, "decoding"
     )
     sewn = sewn[:height, :width]
-    if lost is not None:
-        sewn += lost
-        del lost
+    if settings.from_preview:
+        for row, sharp in zip(sewn, start):  # large pictures: no copies
+            row += kept * sharp
     np.clip(sewn, 0.0, 1.0, out=sewn)
     if settings.colours != "none":
         in_strips(sewn, start, settings.colours, COARSE * models.profile.window, inside)
@@ -247,13 +240,14 @@ def _schedule(
     inverting = windows.calls(todo, size, ends=False) if settings.inverted else 0
     batch = min(size, len(windows.last.spots))
     passes = 2.0 if settings.guidance > 1.0 else 1.0
-    coded, again = len(windows.encoded.spots), len(windows.decoded.spots)
+    coded = len(windows.encoded.spots)
+    decoded = len(windows.decoded.spots) * (2 if settings.from_preview else 1)
     stages = [
         Stage("preparing", 1, 4.0 if settings.from_preview else 0.1),
-        Stage("encoding", coded + again if settings.from_preview else coded, 0.2),
+        Stage("encoding", coded, 0.2),
         Stage("inverting", inverting, 0.1 * batch),
         Stage("embroidering", windows.calls(todo, size), 0.1 * passes * batch),
-        Stage("decoding", again, 0.25),
+        Stage("decoding", decoded, 0.25),
         Stage("finishing", 1, 0.2),
     ]
     return scheduler, timesteps, Meter(stages)
