@@ -19,8 +19,11 @@ __all__ = ["Blend", "Grid", "Windows", "in_turn", "noise_field", "plan", "tiles"
 
 # Noise is drawn in blocks of this many latent cells, each from its own seed.
 NOISE_BLOCK = 64
-# Side of the autoencoder's tiles, cells, where windows are smaller: less is looked at twice.
+# Side of the autoencoder's tiles, cells, where windows are smaller: less is looked at twice. Still
+# larger ones save nothing: what they are worked on with no longer fits a processor's caches.
 TILE = 48
+# Share of a window that these tiles have in common; with less, what lies beyond is missed.
+TILE_OVERLAP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,7 @@ class Windows:
 
 def _coded(window: int, needed: NDArray[np.bool_]) -> Grid:
     """Tiles for the autoencoder, of a size with which they are together smallest."""
-    shared = max(1, window // 8)
+    shared = max(1, int(window * TILE_OVERLAP))
     height, width = needed.shape
     sides = (max(window, TILE), window)
     grids = [tiles(height, width, side, shared, needed) for side in sides]
