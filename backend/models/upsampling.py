@@ -1,13 +1,14 @@
-"""Enlarging feature maps with fewer operations, for the autoencoder's decoder on a CPU."""
+"""The autoencoder on a CPU: enlarging with fewer operations, sums in fewer passes over memory."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 import torch
+from diffusers.models.resnet import ResnetBlock2D
 from torch.nn.functional import conv2d
 
-__all__ = ["Enlarged", "quicken"]
+__all__ = ["Enlarged", "Summed", "quicken"]
 
 # Which taps of a 3-tap kernel fall on which of two neighbours, for even and for odd positions.
 _TAPS = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
@@ -51,6 +52,28 @@ class Enlarged(torch.nn.Module):
         return large
 
 
+class Summed(ResnetBlock2D):
+    """An autoencoder's residual block that adds in place, and divides by nothing."""
+
+    @classmethod
+    def fits(cls, part: torch.nn.Module) -> bool:
+        """Whether `part` is a block that keeps its size and knows no timestep."""
+        return (
+            type(part) is ResnetBlock2D
+            and part.time_emb_proj is None
+            and part.upsample is None
+            and part.downsample is None
+            and part.output_scale_factor == 1.0
+        )
+
+    def forward(self, input_tensor: torch.Tensor, temb: None = None) -> torch.Tensor:
+        """(B, out, H, W) of (B, in, H, W)."""
+        hidden = self.conv1(self.nonlinearity(self.norm1(input_tensor)))
+        found: torch.Tensor = self.conv2(self.nonlinearity(self.norm2(hidden)))
+        same = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor)
+        return found.add_(same)
+
+
 def quicken(vae: Any) -> None:
     """Let an autoencoder that is never trained decode and encode in less time, to the same end."""
     for block in vae.decoder.up_blocks:
@@ -60,3 +83,5 @@ def quicken(vae: Any) -> None:
     for part in vae.modules():
         if isinstance(part, torch.nn.SiLU):
             part.inplace = True
+        elif Summed.fits(part):
+            part.__class__ = Summed

@@ -7,9 +7,10 @@ import copy
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 
-from backend.models.upsampling import Enlarged, quicken
+from backend.models.upsampling import Enlarged, Summed, quicken
 
 
 @pytest.mark.parametrize("size", [(5, 7), (1, 1), (16, 4)])
@@ -39,4 +40,13 @@ def test_a_quickened_autoencoder_says_the_same() -> None:
         torch.testing.assert_close(quick.encode(picture).latent_dist.mode(), latents)
         wanted = vae.decode(latents).sample
         torch.testing.assert_close(quick.decode(latents).sample, wanted, atol=1e-5, rtol=1e-5)
-    assert any(isinstance(each, Enlarged) for each in quick.modules())
+    for kind in (Enlarged, Summed):
+        assert any(isinstance(each, kind) for each in quick.modules())
+
+
+def test_only_an_autoencoders_blocks_are_taken_for_one() -> None:
+    sizes = {"in_channels": 4, "groups": 2}
+    assert Summed.fits(ResnetBlock2D(**sizes, temb_channels=None))
+    assert not Summed.fits(ResnetBlock2D(**sizes, temb_channels=8))
+    assert not Summed.fits(ResnetBlock2D(**sizes, temb_channels=None, up=True))
+    assert not Summed.fits(ResnetBlock2D(**sizes, temb_channels=None, output_scale_factor=2.0))
