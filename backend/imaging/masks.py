@@ -114,7 +114,7 @@ def extend_colours(rgb: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArr
         known: (H, W).
     """
     image = np.array(rgb, dtype=np.float32)
-    if known.any():
+    if known.any() and not known.all():
         image[~known] = _nearest(image, known, ~known)
     return image
 

@@ -37,6 +37,20 @@ def test_delta_e_matches_published_pairs(
     assert colour.delta_e(np.array(second), np.array(first)) == pytest.approx(expected, abs=2e-4)
 
 
+def test_thread_is_neither_quite_black_nor_quite_white() -> None:
+    ramp = np.linspace(0.0, 1.0, 101, dtype=np.float32)[None, :, None].repeat(3, axis=2)
+    sewn = colour.thread_colours(ramp)
+    assert 8.0 < colour.rgb_to_lab(sewn)[0, 0, 0] < 14.0
+    assert 94.0 < colour.rgb_to_lab(sewn)[0, -1, 0] < 98.0
+    assert (np.diff(sewn[0, :, 0]) > 0.0).all()
+    assert np.abs(sewn - ramp)[0, 30:90].max() < 0.025
+    red = colour.thread_colours(np.array([[[0.82, 0.13, 0.14]]], np.float32))
+    change = colour.delta_e(
+        colour.rgb_to_lab(red), colour.rgb_to_lab(np.float32([[[0.82, 0.13, 0.14]]]))
+    )
+    assert change < 2.0
+
+
 def test_colours_extend_from_the_nearest_known_pixel() -> None:
     rgb = np.zeros((20, 20, 3), dtype=np.float32)
     rgb[:, :5] = (1.0, 0.0, 0.0)
@@ -47,6 +61,7 @@ def test_colours_extend_from_the_nearest_known_pixel() -> None:
     assert np.array_equal(full[known], rgb[known])
     assert np.array_equal(full[10, 7], (1.0, 0.0, 0.0))
     assert np.array_equal(full[10, 12], (0.0, 0.0, 1.0))
+    assert np.array_equal(masks.extend_colours(rgb, known | True), rgb)
 
 
 def test_specks_and_holes_go_and_large_parts_stay() -> None:
