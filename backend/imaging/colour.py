@@ -6,7 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["delta_e", "lab_to_rgb", "rgb_to_lab"]
+__all__ = ["delta_e", "lab_to_rgb", "rgb_to_lab", "thread_colours"]
+
+_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
+# Black thread shines and white thread has shadows; neither has room for them at the very end.
+_BLACK, _WHITE = 0.12, 0.04
 
 
 def rgb_to_lab(rgb: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -25,6 +29,21 @@ def lab_to_rgb(lab: NDArray[np.floating]) -> NDArray[np.float32]:
     """CIELAB (H, W, 3) to sRGB in [0, 1]; colours outside sRGB are clipped."""
     rgb = cv2.cvtColor(np.ascontiguousarray(lab, dtype=np.float32), cv2.COLOR_LAB2RGB)
     return np.clip(rgb, 0.0, 1.0).astype(np.float32)
+
+
+def thread_colours(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The nearest colours that thread can have: not quite black, not quite white.
+
+    Light and shade of single threads could not be seen on pure black, and would be cut on white.
+
+    Args:
+        rgb: (H, W, 3) sRGB in [0, 1].
+    """
+    light = rgb @ _LUMA
+    wanted = np.hypot(light, np.float32(_BLACK)) / np.hypot(1.0, _BLACK, dtype=np.float32)
+    wanted = 1.0 - np.hypot(1.0 - wanted, np.float32(_WHITE)) / np.hypot(1.0, _WHITE)
+    moved: NDArray[np.float32] = rgb + (wanted - light)[..., None]
+    return np.clip(moved, 0.0, 1.0, out=moved)
 
 
 def delta_e(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:

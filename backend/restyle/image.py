@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from backend import tasks
 from backend.emolora.adapter import with_style
 from backend.errors import InputError
+from backend.imaging.colour import thread_colours
 from backend.imaging.lines import drawing, soft_edges
 from backend.imaging.masks import artwork
 from backend.jobs import Progress, RestyleJob
@@ -124,6 +125,8 @@ def restyle(
     """
     models = replace(models, profile=tasks.get(style.task).settings(models.profile))
     design, cover = artwork(rgba, mask, style.thread_width_px)
+    if style.task == "embroidery":
+        design = thread_colours(design)
     inside = cover > 0.0
     if not inside.any():
         raise InputError(

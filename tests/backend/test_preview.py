@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from restyling import artwork, sewn_pair
 
 from backend.errors import InputError
+from backend.first_look import first_look
 from backend.imaging.colour import delta_e, rgb_to_lab
 from backend.imaging.edges import orientation, thread_width
 from backend.imaging.masks import extend_colours
 from backend.preview import analogy, source
 from backend.preview.guides import make_guides, make_palette
 from backend.preview.shading import apply_shading, measure_shading
+from backend.progress import outcome
 
 
 def _target(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -55,6 +57,17 @@ def test_colours_stay_and_what_is_not_masked_is_untouched() -> None:
         here = np.all(target == colour, axis=-1) & (cover > 0.5)
         mean = rgb_to_lab(result)[here].mean(axis=0)
         assert delta_e(mean, rgb_to_lab(colour[None, None])[0, 0]) < 6.0
+
+
+@pytest.mark.parametrize("light", [0.0, 1.0])
+def test_thread_is_seen_on_black_and_on_white(light: float) -> None:
+    photo, _, mask = sewn_pair()
+    rgba = artwork(240, 300)
+    rgba[..., :3] = light
+    made = outcome(first_look(photo, rgba, None, None, seed=1))
+    half = 0.5 * _detail(photo, mask).std()
+    assert _detail(made[..., :3], rgba[..., 3]).std() > half
+    assert abs(rgb_to_lab(made[..., :3])[rgba[..., 3] > 0.5][:, 0].mean() - 100.0 * light) < 20.0
 
 
 def test_a_lens_that_fringes_the_photo_colours_no_thread() -> None:
