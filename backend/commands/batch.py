@@ -50,6 +50,12 @@ def add_batch(commands: Any) -> None:
         metavar="N",
         help="how many; one a GPU, or else one a machine, unless told",
     )
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE",
+        help="also lay all pictures out in one PNG: a row a style, a column an input",
+    )
 
 
 def _count(text: str) -> int:
@@ -64,6 +70,10 @@ def _batch(options: argparse.Namespace) -> int:
 
     workers = opener(options.engine, options.workers)
     outcome = watched(run_batch(options.manifest, options.out, workers))
+    if options.sheet is not None:
+        from backend.batch.sheet import write_sheet
+
+        write_sheet(options.out, options.sheet)
     for label, error in outcome.failed:
         print(f"failed: {label}: {error}", file=sys.stderr)
     print(f"results: {(options.out / 'results.json').resolve()}")
