@@ -91,6 +91,7 @@ class Models:
 
     Attributes:
         designer: where the networks are that draw designs in its stead; they are not loaded.
+        composer: folder of what draws from words in its stead; it is not loaded.
     """
 
     profile: Profile
@@ -109,6 +110,7 @@ class Models:
     residence: Residence
     known_fingerprint: str = ""
     designer: Designer | None = None
+    composer: Path | None = None
 
     @property
     def factor(self) -> int:
@@ -278,6 +280,7 @@ def load(
         base=_identity(profile, base),
         residence=Residence(networks, where, profile.offload),
         known_fingerprint=known,
+        composer=source.composer,
         **parts,
     )
 

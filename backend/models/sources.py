@@ -145,6 +145,13 @@ class Source:
         """Whether the weights lie in a single file."""
         return self.base != self.layout
 
+    @property
+    def composer(self) -> Path | None:
+        """Folder of what draws from words, if the base has networks of its own for it."""
+        folder = Path(self.base) / "composer"
+        there = is_path(self.base) and (folder / "unet" / "config.json").is_file()
+        return folder if there else None
+
     def read(self, dtype: torch.dtype) -> dict[str, Any]:
         """All parts by their names in `Models`, on the CPU.
 

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from backend import tasks
 from backend.emolora.adapter import with_style
 from backend.jobs import GenerateJob, Progress
+from backend.models.composer import with_composer
 from backend.models.loading import Models
 from backend.models.prediction import Controls
 from backend.progress import Meter, Show, Stage, outcome, unseen
 from backend.restyle import autoencode
+from backend.restyle.composed import embroider_words
 from backend.restyle.denoise import batch_size, denoise, make_scheduler
 from backend.restyle.image import counted, make_words
 from backend.restyle.windows import Windows, noise_field, plan
@@ -46,7 +48,8 @@ def generate(
     """Embroider what a prompt says.
 
     The motif is composed within one window; a larger image is that enlarged and embroidered
-    again in overlapping windows, so that words do not repeat from window to window.
+    again in overlapping windows, so that words do not repeat from window to window. A base with a
+    composer draws flat instead, and embroiders that as image input.
 
     Args:
         show: is given a rough look at each step of composing, then the motif.
@@ -55,6 +58,11 @@ def generate(
         (H, W, 3) float32 in [0, 1].
     """
     models = replace(models, profile=tasks.get(style.task).settings(models.profile))
+    composer = with_composer(models)
+    if composer is not None:
+        subject, _ = prompts_of(style, job.prompt)
+        image = yield from embroider_words(models, composer, style, subject, job, show)
+        return image
     side, factor = models.profile.window, models.factor
     height, width = job.height or side, job.width or side
     inference = models.profile.inference

@@ -8,7 +8,9 @@
     python -m backend.starter decoder --run RUN --minutes 16
     python -m backend.starter samples --run RUN --icons … --out samples.png
     python -m backend.starter export --run RUN --out backend/models/starter
+    python -m backend.starter words --run RUN --icons … --minutes 60 --out …/starter/composer
     python -m backend.starter figures --icons …
+    python -m backend.starter unseen --icons … --out FOLDER
 
 Every training goes on where it was left if called again; `--device cuda` trains on a GPU.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,17 +29,29 @@ import torch
 from torch import Tensor
 
 from backend.errors import StitchworkError
+from backend.models import profiles
+from backend.models.loading import load
 from backend.starter.architecture import CONTROLNETS, Components
 from backend.starter.autoencoder import autoencoder_loss
+from backend.starter.composing import (
+    COMPOSER,
+    MotifCorpus,
+    begin,
+    composing_loss,
+    make_motifs,
+    save_composer,
+)
 from backend.starter.data import TRIGGER, make_corpus, stream
 from backend.starter.designs import icon_design, is_held_out, load_icons
 from backend.starter.diffusion import TEXTURES, TRAINED, diffusion_loss
 from backend.starter.figures import figures, unseen_designs
 from backend.starter.latents import LatentCorpus, make_latents
+from backend.starter.motifs import motifs
 from backend.starter.runs import Run
 from backend.starter.samples import recognised, redraw, sheet, survey
 from backend.starter.stitches.book import BOOK
 from backend.starter.training import Budget, Report, fit
+from backend.starter.unseen import write_unseen
 
 __all__ = ["main"]
 
@@ -187,10 +202,29 @@ def _export(run: Run, options: argparse.Namespace) -> None:
     print(f"{options.out}: {size / 2**20:.1f} MiB of weights")
 
 
+def _words(run: Run, options: argparse.Namespace) -> None:
+    models = load(replace(profiles.get("starter"), cpu_dtype="float32"), device=options.device)
+    drawn = list(motifs(load_icons(options.icons), models.profile.window // 2))
+    folder = run.folder / "motifs"
+    for done in make_motifs(models, drawn, folder):
+        if done % 20 == 0:
+            print(f"{done} of {len(drawn)} motifs encoded", flush=True)
+    parts = _placed(begin(models, options.seed), COMPOSER, options.device)
+    loss = composing_loss(parts, MotifCorpus.load(folder), batch=options.batch or 16)
+    _train(run, "composer", parts, COMPOSER, loss, options, rate=1e-3, average=0.998)
+    size = save_composer(parts, options.out)
+    print(f"{options.out}: {size / 2**20:.1f} MiB of weights")
+
+
 def _figures(options: argparse.Namespace) -> None:
     designs = unseen_designs(load_icons(options.icons), options.count, options.seed)
     for each in figures(designs, options.seed):
         print(each, flush=True)
+
+
+def _unseen(options: argparse.Namespace) -> None:
+    manifest = write_unseen(load_icons(options.icons), options.out, options.count, options.seed)
+    print(f"now: python -m backend batch {manifest} --out … --sheet grid.png")
 
 
 def _placed(parts: Components, names: tuple[str, ...], device: str) -> Components:
@@ -214,13 +248,14 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(work=lambda options: work(Run(options.run), options))
         return command
 
-    def add_training(name: str, work: Callable[..., None], text: str) -> None:
+    def add_training(name: str, work: Callable[..., None], text: str) -> argparse.ArgumentParser:
         command = add(name, work, text)
         command.add_argument("--minutes", type=float, help="time to spend, earlier calls included")
         command.add_argument("--steps", type=int, help="steps to do, earlier calls included")
         command.add_argument("--batch", type=int, help="samples a step")
         command.add_argument("--rate", type=float, help="highest learning rate")
         command.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
+        return command
 
     data = add("data", _data, "render the training pictures")
     data.add_argument("--count", type=int, default=3000, help="pairs of design and textile")
@@ -229,6 +264,8 @@ def _parser() -> argparse.ArgumentParser:
     add_training("textures", _textures, "go on with UNet and text encoders where thread forms")
     add_training("controlnets", _controlnets, "go on with the ControlNets alone")
     add_training("decoder", _decoder, "go on with the autoencoder's decoder, for named textiles")
+    words = add_training("words", _words, "train the composer, which draws motifs from words")
+    words.add_argument("--out", type=Path, required=True, help="folder of the composer")
     samples = add("samples", _samples, "draw unseen designs as textiles and measure")
     samples.add_argument("--count", type=int, default=5, help="designs")
     samples.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture")
@@ -237,7 +274,13 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--count", type=int, default=12, help="designs")
     measuring.add_argument("--seed", type=int, default=0, help="of everything random")
     measuring.set_defaults(work=_figures)
-    for command in (data, samples, measuring):
+    text = "write stitches and icons that no training saw, as photos and artwork for a batch"
+    unseen = commands.add_parser("unseen", help=text, description=text)
+    unseen.add_argument("--out", type=Path, required=True, help="folder of pictures and manifest")
+    unseen.add_argument("--count", type=int, default=4, help="icons")
+    unseen.add_argument("--seed", type=int, default=0, help="of everything random")
+    unseen.set_defaults(work=_unseen)
+    for command in (data, words, samples, measuring, unseen):
         command.add_argument(
             "--icons", type=Path, nargs="+", required=True, help="icons.json files"
         )

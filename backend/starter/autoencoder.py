@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from backend.starter.data import Corpus
+from backend.starter.training import halved
 
 __all__ = ["autoencoder_loss", "psnr", "random_textures", "reconstruction_loss"]
 
@@ -47,7 +48,7 @@ def autoencoder_loss(
         else:
             crops = [_crop(corpus, crop, rng) for _ in range(batch)]
         pictures = torch.stack(crops).to(device, memory_format=torch.channels_last) * 2 - 1
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with halved(device):
             with torch.set_grad_enabled(not decoder):
                 posterior = vae.encode(pictures).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=generator).to(device)

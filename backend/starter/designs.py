@@ -22,7 +22,7 @@ _UNWANTED = re.compile(
     r"skin-tone|-tone|flag|keycap|^(man|woman|person|people|men|women|couple|kiss|family)-"
     r"|button|square|letter|oclock|facing-right|^regional|^input"
 )
-_COLOURS = {
+COLOURS = {
     "black": (0.08, 0.08, 0.09), "white": (0.96, 0.96, 0.95), "gray": (0.5, 0.5, 0.52),
     "red": (0.82, 0.13, 0.14), "orange": (0.95, 0.5, 0.12), "yellow": (0.97, 0.83, 0.2),
     "green": (0.2, 0.55, 0.25), "teal": (0.1, 0.5, 0.5), "cyan": (0.35, 0.78, 0.88),
@@ -92,7 +92,7 @@ def load_icons(sets: Sequence[Path]) -> list[Icon]:
 def icon_design(icon: Icon, size: int, rng: np.random.Generator) -> Design:
     """Render an icon large or small, turned or mirrored, on a ground of a random colour."""
     side = int(size * rng.uniform(0.6, 1.25))
-    rgba = _render(icon.svg, side)
+    rgba = rendered(icon.svg, side)
     if rng.random() < 0.5:
         rgba = rgba[:, ::-1]
     spot = np.array([size - side, size - side]) / 2 + rng.uniform(-0.1, 0.1, 2) * size
@@ -105,8 +105,8 @@ def icon_design(icon: Icon, size: int, rng: np.random.Generator) -> Design:
 def draw_design(size: int, rng: np.random.Generator) -> Design:
     """Draw a pattern, shape or letter in a few named colours."""
     kind = str(rng.choice(KINDS))
-    names = rng.choice(list(_COLOURS), int(rng.integers(3, 6)), replace=False)
-    colours = np.array([_COLOURS[name] for name in names]) + rng.normal(0, 0.05, (len(names), 3))
+    names = rng.choice(list(COLOURS), int(rng.integers(3, 6)), replace=False)
+    colours = np.array([COLOURS[name] for name in names]) + rng.normal(0, 0.05, (len(names), 3))
     palette = np.clip(colours, 0, 1).astype(np.float32)
     rgba = draw(kind, palette, size, rng)
     rgba[..., :3] *= rgba[..., 3:]
@@ -114,7 +114,7 @@ def draw_design(size: int, rng: np.random.Generator) -> Design:
 
 
 def _ground(rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    base = np.array(list(_COLOURS.values()))[int(rng.integers(len(_COLOURS)))]
+    base = np.array(list(COLOURS.values()))[int(rng.integers(len(COLOURS)))]
     if rng.random() < 0.4:  # cloth is often light and pale
         base = np.array([0.9, 0.88, 0.84])
     return np.clip(base + rng.normal(0, 0.06, 3), 0, 1).astype(np.float32)
@@ -136,7 +136,7 @@ def _svg(body: str, size: int) -> str:
     )
 
 
-def _render(svg: str, side: int) -> npt.NDArray[np.float32]:
+def rendered(svg: str, side: int) -> npt.NDArray[np.float32]:
     """Premultiplied RGBA of an icon."""
     import resvg_py  # only making data needs it
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from backend.starter.architecture import CONTROLNETS
 from backend.starter.data import TRIGGER
 from backend.starter.latents import LatentCorpus
+from backend.starter.training import halved
 
 __all__ = ["TEXTURES", "TRAINED", "Part", "caption", "diffusion_loss", "encode_text", "size_ids"]
 
@@ -135,7 +136,7 @@ def diffusion_loss(
             memory_format=torch.channels_last
         )
         velocity = (alpha.sqrt() * noisy - z) / (1 - alpha).sqrt()  # z_0 = √ᾱ z_t − √(1−ᾱ) v
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
+        with halved(device):
             hidden, pooled = encode_text(parts, captions, pooled_captions)
             added = {"text_embeds": pooled, "time_ids": size_ids(count, window).to(device)}
             kind = int(rng.choice(len(shares), p=shares / shares.sum()))

@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL
 
 from backend.imaging.edges import canny, tile_condition
 from backend.starter.data import Corpus
+from backend.starter.training import halved
 
 __all__ = ["LatentCorpus", "make_latents"]
 
@@ -73,7 +74,7 @@ def make_latents(
         rows = slice(start, min(start + batch, count))
         for pictures, out in ((corpus.flats, flats), (corpus.textiles, textiles)):
             pixels = torch.from_numpy(np.array(pictures[rows])).permute(0, 3, 1, 2).to(device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with halved(device):
                 mode = vae.encode(pixels.float() / 127.5 - 1).latent_dist.mode()
             out[rows] = mode.float().cpu().numpy()
         for row in range(rows.start, rows.stop):

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from backend.errors import InputError
+from backend.imaging.files import read_rgba
 from backend.starter.data import TRIGGER, Corpus, make_corpus, stream
 from backend.starter.designs import Icon, draw_design, is_held_out, load_icons
 from backend.starter.diffusion import caption
 from backend.starter.drawn import KINDS
 from backend.starter.stitches import HELD_OUT, TRAINING
+from backend.starter.unseen import write_unseen
 
 NAMES = [f"{colour}-{thing}" for colour in ("red", "blue", "green") for thing in
          ("apple", "car", "dog", "boat", "star", "leaf", "cup", "hat", "fish", "bell")]  # fmt: skip
@@ -99,3 +101,15 @@ def test_what_is_no_icon_set_is_said(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(InputError, match="no Iconify icon set"):
         load_icons([path])
+
+
+def test_unseen_photos_and_artwork_are_a_batch_of_what_is_held_out(
+    icons: list[Icon], tmp_path: Path
+) -> None:
+    manifest = json.loads(write_unseen(icons, tmp_path / "unseen", 2, seed=1).read_text())
+    assert len(manifest["styles"]) == len(HELD_OUT)
+    assert manifest["inputs"] == ["art_1.png", "art_2.png"]
+    photos = [read_rgba(tmp_path / "unseen" / each) for each in manifest["styles"]]
+    assert all(photo.shape == (640, 640, 4) and photo[..., 3].all() for photo in photos)
+    art = read_rgba(tmp_path / "unseen" / "art_1.png")
+    assert 0.0 < art[..., 3].mean() < 1.0

@@ -1,0 +1,131 @@
+"""Text input where a base draws words with a UNet of its own: a flat motif, then image input.
+
+The paper draws and embroiders at once (section 3.4), with a base that knows both. The starter's
+composer knows motifs and its UNet stitches, so the one draws and the other embroiders: what the
+reference code does for its complementary data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.emolora.sampling import denoise, seeded_noise
+from backend.imaging.flatten import flatten
+from backend.jobs import GenerateJob, Progress, RestyleJob
+from backend.models.loading import Models
+from backend.progress import Meter, Show, Stage, unseen
+from backend.restyle.image import counted, restyle
+from backend.styles import Style
+
+__all__ = ["COMPOSING_STEPS", "compose", "drawn_flat", "embroider_words"]
+
+COMPOSING_STEPS = 20
+_APART = 0.1  # what differs this much from the corners' colour, of 1, is the motif
+
+
+def compose(
+    composer: Models,
+    subjects: Sequence[str],
+    seed: int,
+    *,
+    steps: int = COMPOSING_STEPS,
+    guidance: float = 1.0,
+) -> Generator[None, None, list[NDArray[np.float32]]]:
+    """Draw flat motifs from words.
+
+    Args:
+        composer: a base with its composer's networks (`with_composer`).
+        subjects: "a red heart" and the like.
+        seed: of the noise.
+        guidance: classifier-free guidance scale; 1 or less: off.
+
+    Yields:
+        None after each step.
+
+    Returns:
+        a picture (S, S, 3) in [0, 1] a subject, S the composer's own side.
+    """
+    cells = int(composer.unet.config.sample_size)
+    shape = (len(subjects), int(composer.unet.config.in_channels), cells, cells)
+    text = composer.encode_prompts(list(subjects))
+    nothing = composer.encode_prompts([""])
+    latents = seeded_noise(composer.device, shape, seed)
+    work = denoise(composer, None, latents, text, nothing, steps=steps, guidance=guidance)
+    for latents in work:  # noqa: B007 - the last ones count
+        yield None
+    pictures = composer.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
+    return [np.ascontiguousarray(each, np.float32) for each in pictures]
+
+
+def drawn_flat(
+    picture: NDArray[np.float32], height: int, width: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A composed motif at full size, in few even colours, and where it is.
+
+    Args:
+        picture: (S, S, 3), a motif on a plain ground.
+
+    Returns:
+        (height, width, 3), and a mask (height, width), 1 on the motif.
+    """
+    side = min(height, width)
+    large = np.clip(cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
+    edge = np.concatenate([large[0], large[-1], large[:, 0], large[:, -1]])
+    ground = np.median(edge, axis=0).astype(np.float32)
+    art = (np.abs(large - ground).max(axis=2) > _APART).astype(np.uint8)
+    art = cv2.morphologyEx(art, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    flat = flatten(large, art, thread=side / 48.0)
+    sheet = np.empty((height, width, 3), np.float32)
+    sheet[:] = ground
+    cover = np.zeros((height, width), np.float32)
+    top, left = (height - side) // 2, (width - side) // 2
+    here = np.s_[top : top + side, left : left + side]
+    cover[here] = art
+    sheet[here] = np.where(art[..., None] > 0, flat, ground)
+    return sheet, cover
+
+
+def embroider_words(
+    models: Models,
+    composer: Models,
+    style: Style,
+    subject: str,
+    job: GenerateJob,
+    show: Show = unseen,
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    """Draw a motif flat, then embroider it as image input.
+
+    Args:
+        models: the style's base.
+        composer: the same with its composer's networks.
+        subject: the prompt without the trigger.
+        job: size, guidance, steps, seed and style strength are read; guidance and steps are the
+            drawing's.
+
+    Returns:
+        (H, W, 3) in [0, 1].
+    """
+    side = models.profile.window
+    height, width = job.height or side, job.width or side
+    steps = job.steps or COMPOSING_STEPS
+    meter = Meter([Stage("composing", steps + 1, 0.1)])
+    guidance = 1.0 if job.guidance is None else job.guidance
+    drawing = compose(composer, [subject], job.seed, steps=steps, guidance=guidance)
+    (picture,) = yield from counted(drawing, meter, "composing")
+    flat, art = drawn_flat(picture, height, width)
+    show(flat)
+    yield meter.tick("composing")
+    rgba = np.dstack([flat, np.ones((height, width), np.float32)])
+    image = RestyleJob(
+        style=job.style,
+        input=job.prompt,
+        out=job.out,
+        style_strength=job.style_strength,
+        seed=job.seed,
+    )
+    sewn = yield from restyle(models, style, rgba, art if art.any() else None, image, show)
+    return np.ascontiguousarray(sewn[..., :3])

@@ -1,0 +1,148 @@
+"""Training of the composer: a UNet that draws flat motifs from words alone.
+
+The starter's own UNet is trained on designs that it is given, and a few CPU hours teach it no
+objects; its pooled text even forgot them. The composer shares its architecture and autoencoder,
+begins as its copy with fresh text encoders, and learns named motifs, each at one place, half a
+window wide: text to image as the paper's section 3.4 needs it, at the size of what a CPU can learn.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from backend.models.loading import Models
+from backend.starter.architecture import STARTER, Architecture, Components, build
+from backend.starter.diffusion import encode_text, size_ids
+from backend.starter.motifs import TINTS, Motif, captions, recoloured
+from backend.starter.training import halved
+
+__all__ = ["COMPOSER", "MotifCorpus", "begin", "composing_loss", "make_motifs", "save_composer"]
+
+COMPOSER = ("unet", "text_encoder", "text_encoder_2")
+"""What is trained; autoencoder, tokenizers and noise schedule are the starter's."""
+
+_NO_WORDS = 0.05
+_NO_TINT = 2.0 / (len(TINTS) + 2)  # share of samples in the motif's own colours
+_FOCUS, _SPREAD = 2.2, 1.6  # what is drawn is decided early: half of t above 900
+_SNR_LIMIT = 5.0
+_BLIND = 0.5  # share of the latest timesteps at which z_t is noise alone, as where drawing begins
+_LATEST = 0.94
+
+
+@dataclass(frozen=True, slots=True)
+class MotifCorpus:
+    """Motifs on disk.
+
+    Attributes:
+        latents: (N, C, h, w) half precision, scaled.
+        notes: name and tint ("" for its own colours) of each.
+    """
+
+    latents: npt.NDArray[np.float16]
+    notes: list[tuple[str, str]]
+
+    @classmethod
+    def load(cls, folder: Path) -> MotifCorpus:
+        """Open a folder that `make_motifs` wrote."""
+        notes = json.loads((folder / "motifs.json").read_text("utf-8"))
+        return cls(np.load(folder / "motifs.npy"), [(name, tint) for name, tint in notes])
+
+
+@torch.no_grad()
+def make_motifs(models: Models, drawn: Sequence[Motif], folder: Path) -> Iterator[int]:
+    """Encode every motif in its own and all other colours, yielding how many motifs are done.
+
+    A finished folder is kept.
+    """
+    if (folder / "motifs.json").exists():
+        yield len(drawn)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    latents, notes = [], []
+    for done, motif in enumerate(drawn):
+        pictures = np.stack([recoloured(motif, tint) for tint in (None, *TINTS)])
+        encoded = models.encode_image(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+        latents.append(encoded.cpu().numpy().astype(np.float16))
+        notes += [(motif.name, tint or "") for tint in (None, *TINTS)]
+        yield done + 1
+    np.save(folder / "motifs.npy", np.concatenate(latents))
+    (folder / "motifs.json").write_text(json.dumps(notes), "utf-8")
+
+
+def composing_loss(
+    parts: Components, corpus: MotifCorpus, *, batch: int = 16
+) -> Callable[[torch.Generator], Tensor]:
+    """The loss of one random batch, for `training.fit`: that of `diffusion_loss`, from words alone.
+
+    Args:
+        parts: UNet and text encoders, which are trained, tokenizer and scheduler.
+        corpus: what it is to draw.
+        batch: pictures a step.
+    """
+    device = next(parts["unet"].parameters()).device
+    alphas = parts["scheduler"].alphas_cumprod.to(device)
+    side = 8 * corpus.latents.shape[-1]
+
+    def loss(generator: torch.Generator) -> Tensor:
+        rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+        rows = _rows(len(corpus.notes), batch, rng)
+        z = torch.from_numpy(corpus.latents[rows]).to(device).float()
+        noise = torch.randn(z.shape, generator=generator).to(device)
+        normal = torch.randn((batch,), generator=generator) * _SPREAD + _FOCUS
+        t = (normal.sigmoid() * len(alphas)).long().clamp(max=len(alphas) - 1).to(device)
+        alpha = alphas[t].view(-1, 1, 1, 1)
+        blind = torch.rand((batch,), generator=generator).to(device) < _BLIND
+        seen = ~(blind & (t > _LATEST * len(alphas))).view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * z * seen + (1 - alpha).sqrt() * noise
+        velocity = (alpha.sqrt() * noisy - z) / (1 - alpha).sqrt()
+        words = [
+            "" if rng.random() < _NO_WORDS else captions(name, tint or None)
+            for name, tint in (corpus.notes[int(row)] for row in rows)
+        ]
+        with halved(device):
+            hidden, pooled = encode_text(parts, words)
+            predicted = parts["unet"](
+                noisy.to(memory_format=torch.channels_last),
+                t,
+                encoder_hidden_states=hidden,
+                added_cond_kwargs={
+                    "text_embeds": pooled,
+                    "time_ids": size_ids(batch, side).to(device),
+                },
+            ).sample
+        error = (predicted.float() - velocity).pow(2).mean(dim=(1, 2, 3))
+        snr = alphas[t] / (1 - alphas[t])
+        return (error * (snr.clamp(max=_SNR_LIMIT) + 1) / (snr + 1)).mean()
+
+    return loss
+
+
+def _rows(count: int, batch: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    kinds = len(TINTS) + 1
+    things = rng.integers(0, count // kinds, batch)
+    tints = np.where(rng.random(batch) < _NO_TINT, 0, rng.integers(1, kinds, batch))
+    return np.asarray(things * kinds + tints, np.int64)
+
+
+def begin(models: Models, seed: int, architecture: Architecture = STARTER) -> Components:
+    """Parts as they are before training: the base's UNet, and text encoders of bags of words."""
+    parts = build(architecture, seed)
+    parts["unet"].load_state_dict(models.unet.state_dict())
+    parts["unet"].register_to_config(sample_size=models.profile.window // models.factor // 2)
+    return parts
+
+
+def save_composer(parts: Components, folder: Path) -> int:
+    """Write what was trained in half precision; returns its size in bytes."""
+    for name in COMPOSER:
+        copy.deepcopy(parts[name]).to(torch.float16).save_pretrained(folder / name)
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))

@@ -1,0 +1,142 @@
+"""The composer: motifs by name, its training, and how words become embroidery with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from restyling import collect, tiny_models, tiny_style
+
+from backend.errors import InputError, ProfileError
+from backend.imaging.colour import delta_e, rgb_to_lab
+from backend.jobs import GenerateJob
+from backend.models.composer import with_composer
+from backend.models.loading import Models
+from backend.progress import outcome
+from backend.restyle.composed import compose, drawn_flat
+from backend.restyle.text import generate
+from backend.starter import motifs as listed
+from backend.starter.architecture import TINY
+from backend.starter.composing import (
+    COMPOSER,
+    MotifCorpus,
+    begin,
+    composing_loss,
+    make_motifs,
+    save_composer,
+)
+from backend.starter.designs import COLOURS, Icon, load_icons
+from backend.starter.motifs import TINTS, Motif, captions, motifs, recoloured
+from backend.starter.training import Budget, fit
+
+
+def _disc(colour: tuple[float, float, float], side: int = 32) -> Motif:
+    """A disc with a black eye and a white glint."""
+    y, x = np.mgrid[:side, :side]
+    rgba = np.zeros((side, side, 4), np.float32)
+    rgba[np.hypot(y - side / 2, x - side / 2) < 0.4 * side] = (*colour, 1.0)
+    rgba[10:13, 10:13] = (0.03, 0.03, 0.03, 1.0)
+    rgba[10:13, 19:22] = (1.0, 1.0, 1.0, 1.0)
+    return Motif("ball", rgba)
+
+
+def _near(rgb: np.ndarray, colour: tuple[float, ...]) -> float:
+    return float(delta_e(rgb_to_lab(rgb[None, None]), rgb_to_lab(np.float32([[colour]])))[0, 0])
+
+
+@pytest.mark.parametrize("tint", ["blue", "yellow", "black", "white"])
+@pytest.mark.parametrize("own", [(0.9, 0.1, 0.1), (0.95, 0.95, 0.95)])
+def test_a_motif_takes_a_colour_and_keeps_its_eyes(
+    own: tuple[float, float, float], tint: str
+) -> None:
+    plain, made = recoloured(_disc(own), None), recoloured(_disc(own), tint)
+    assert _near(plain[16, 16], own) < 1.0
+    assert _near(made[16, 16], COLOURS[tint]) < 4.0
+    assert np.allclose(made[11, 11], plain[11, 11], atol=2e-3)
+    assert np.allclose(made[0], plain[0], atol=2e-3)
+
+
+def test_names_are_words_for_icons_that_training_may_see(tmp_path: Path) -> None:
+    pytest.importorskip("resvg_py")
+    names = [line.rpartition(" ") for line in listed.LIST.read_text("utf-8").splitlines()]
+    body = '<rect x="4" y="8" width="24" height="12" fill="#c22"/>'
+    path = tmp_path / "icons.json"
+    path.write_text(json.dumps({"icons": {n[2]: {"body": body} for n in names}, "width": 32}))
+    icons = load_icons([path])
+    drawn = list(motifs(icons, 64))
+    assert len({each.name for each in drawn}) == len(drawn) == len(names)
+    rows, columns = np.nonzero(drawn[0].rgba[..., 3] > 0.5)
+    assert (np.ptp(columns) + 1, np.ptp(rows) + 1) == (50, 25)  # 0.78 of the side, in the middle
+    assert abs(rows.mean() - 31.5) <= 0.5
+    with pytest.raises(InputError, match="missing or held out"):
+        list(motifs([Icon("teapot", icons[0].svg)], 64))
+
+
+def _folder(tmp_path: Path, tiny_model: Path) -> tuple[Models, MotifCorpus, Path]:
+    """The tiny model with a composer that was trained on two motifs for a moment."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    models = tiny_models(folder)
+    assert models.composer is None
+    assert with_composer(models) is None
+    pair = [_disc((0.9, 0.1, 0.1)), replace(_disc((0.1, 0.1, 0.9)), name="planet")]
+    for _ in make_motifs(models, pair, tmp_path / "motifs"):
+        pass
+    return models, MotifCorpus.load(tmp_path / "motifs"), folder
+
+
+def test_training_lowers_the_loss_and_what_is_saved_draws(tmp_path: Path, tiny_model: Path) -> None:
+    models, corpus, folder = _folder(tmp_path, tiny_model)
+    assert corpus.latents.shape[0] == 2 * (len(TINTS) + 1)
+    assert captions(*corpus.notes[1]) == "a red ball"
+    parts = begin(models, 0, TINY)
+    loss = composing_loss(parts, corpus, batch=8)
+    trained = {name: parts[name] for name in COMPOSER}
+    losses = [each.loss for each in fit(trained, loss, Budget(steps=45), tmp_path / "c.pt", seed=0)]
+    assert np.mean(losses[-12:]) < 0.85 * np.mean(losses[:12])
+    assert save_composer(parts, folder / "composer") > 0
+
+    models = tiny_models(folder)
+    composer = with_composer(models)
+    assert composer is not None
+    assert composer.vae is models.vae
+    first, second = outcome(compose(composer, ["a red ball", "a planet"], 3, steps=4))
+    assert first.shape == (32, 32, 3)
+    assert not np.array_equal(first, second)
+    (again,) = outcome(compose(composer, ["a red ball"], 3, steps=4))
+    assert again.shape == first.shape
+
+    job = GenerateJob(style="s", prompt="a red ball", out="o", height=72, width=100, steps=3)
+    seen, image = collect(generate(models, tiny_style(models), job))
+    assert image.shape == (72, 100, 3)
+    assert {each.stage for each in seen} >= {"composing", "embroidering", "decoding"}
+    assert torch.equal(models.unet.conv_in.weight, tiny_models(folder).unet.conv_in.weight)
+
+
+def test_a_damaged_composer_is_named(tmp_path: Path, tiny_model: Path) -> None:
+    models, _, folder = _folder(tmp_path, tiny_model)
+    save_composer(begin(models, 0, TINY), folder / "composer")
+    (folder / "composer" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no")
+    with pytest.raises(ProfileError, match="composer cannot be read"):
+        with_composer(tiny_models(folder))
+
+
+def test_a_composed_motif_becomes_even_colours_and_a_mask() -> None:
+    soft = np.clip(
+        recoloured(_disc((0.9, 0.1, 0.1), 64), None)
+        + np.random.default_rng(0).normal(0, 0.01, (64, 64, 3)).astype(np.float32),
+        0.0,
+        1.0,
+    )
+    flat, art = drawn_flat(soft, 128, 200)
+    assert flat.shape == (128, 200, 3)
+    assert 0.3 < art[:, 36:164].mean() < 0.6
+    assert not art[:, :30].any()
+    assert flat[64, 110].std() > 0.2
+    assert np.ptp(flat[art == 0], axis=0).max() < 1e-6
+    assert _near(flat[64, 110], (0.9, 0.1, 0.1)) < 5.0
