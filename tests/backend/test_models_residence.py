@@ -111,8 +111,9 @@ def test_offload_gives_the_same_picture(tiny_model: Path, tiny_profile: Profile,
         pictures.append(finish(restyle(models, style, rgba, None, job)))
         held = len(models.residence.present)
         assert held <= {"none": 6, "phase": 3}[mode.offload]
-    # Windows one at a time are the same sums in another order.
-    assert np.abs(pictures[0] - pictures[1]).max() < 1e-4
+    # Windows one at a time are the same sums in another order; where a last bit differs, OpenCV's
+    # CIELAB may jump by 2e-3. A step of eight bits is 4e-3.
+    assert np.abs(pictures[0] - pictures[1]).max() < 3e-3
 
 
 def test_one_network_at_a_time_gives_the_same_picture(

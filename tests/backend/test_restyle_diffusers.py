@@ -104,10 +104,11 @@ def test_image_path_equals_diffusers_controlnet_pipeline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = models.profile.relief if tile_only else models.profile.flat
-    # Colours are corrected after diffusion; the bare output is what is compared.
+    # What is done to colours before and after diffusion is not diffusers'.
     monkeypatch.setattr(
         "backend.restyle.image.in_strips", lambda result, *_, **__: np.asarray(result)
     )
+    monkeypatch.setattr("backend.restyle.image.thread_colours", lambda design: design)
     rgb = _picture()
     pipeline = _pipeline(
         StableDiffusionXLControlNetImg2ImgPipeline,

