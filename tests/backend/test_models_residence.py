@@ -107,13 +107,15 @@ def test_offload_gives_the_same_picture(tiny_model: Path, tiny_profile: Profile,
     for mode in (MODES[0], next(each for each in MODES if each.name == name)):
         models = loading.load(applied(tiny_profile, mode), base=str(tiny_model), device="cpu")
         style = style or tiny_style(models)
-        job = RestyleJob(style="s", input="i", out="o", start="design", guidance=3.0)
+        # Colours uncorrected: where a last bit differs, OpenCV's CIELAB may jump by 2e-3.
+        job = RestyleJob(
+            style="s", input="i", out="o", start="design", guidance=3.0, colours="none"
+        )
         pictures.append(finish(restyle(models, style, rgba, None, job)))
         held = len(models.residence.present)
         assert held <= {"none": 6, "phase": 3}[mode.offload]
-    # Windows one at a time are the same sums in another order; where a last bit differs, OpenCV's
-    # CIELAB may jump by 2e-3. A step of eight bits is 4e-3.
-    assert np.abs(pictures[0] - pictures[1]).max() < 3e-3
+    # Windows one at a time are the same sums in another order.
+    assert np.abs(pictures[0] - pictures[1]).max() < 1e-4
 
 
 def test_one_network_at_a_time_gives_the_same_picture(

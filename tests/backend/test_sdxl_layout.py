@@ -79,14 +79,14 @@ def test_every_memory_mode_gives_the_same_picture(tiny_sdxl: Path) -> None:
         # Tiles of the autoencoder come close, and have a test of their own.
         profile = replace(applied(PROFILE, mode), vae_tiling=False)
         models = loading.load(profile, base=str(tiny_sdxl), device="cpu")
-        job = RestyleJob(style="s", input="i", out="o", embroidery="flat")
+        # Colours uncorrected: where a last bit differs, OpenCV's CIELAB may jump by 2e-3.
+        job = RestyleJob(style="s", input="i", out="o", embroidery="flat", colours="none")
         pictures[mode.name] = finish(restyle(models, _style(models), rgba, None, job))
         assert len(models.residence.present) <= {"none": 6, "phase": 3, "network": 1}[mode.offload]
     inside = rgba[..., 3] > 0
     assert np.abs(pictures["full"] - rgba)[inside].mean() > 1e-3
     for name, picture in pictures.items():
-        # Where a last bit differs, OpenCV's CIELAB may jump by 2e-3.
-        assert np.abs(picture - pictures["full"]).max() < 3e-3, name
+        assert np.abs(picture - pictures["full"]).max() < 2e-4, name
 
 
 def _job(photo: Path, base: Path, out: Path, **fields: Any) -> TrainJob:
