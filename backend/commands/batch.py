@@ -70,12 +70,13 @@ def _batch(options: argparse.Namespace) -> int:
 
     workers = opener(options.engine, options.workers)
     outcome = watched(run_batch(options.manifest, options.out, workers))
-    if options.sheet is not None:
-        from backend.batch.sheet import write_sheet
-
-        write_sheet(options.out, options.sheet)
     for label, error in outcome.failed:
         print(f"failed: {label}: {error}", file=sys.stderr)
     print(f"results: {(options.out / 'results.json').resolve()}")
     print(f"{outcome.done} made, {outcome.already} were there, {len(outcome.failed)} failed")
+    if options.sheet is not None and outcome.done + outcome.already:
+        from backend.batch.sheet import write_sheet
+
+        write_sheet(options.out, options.sheet)
+        print(f"sheet: {options.sheet.resolve()}")
     return EXIT_FAILED if outcome.failed else EXIT_OK

@@ -117,7 +117,7 @@ def embroider_words(
     drawing = compose(composer, [subject], job.seed, steps=steps, guidance=guidance)
     (picture,) = yield from counted(drawing, meter, "composing")
     flat, art = drawn_flat(picture, height, width)
-    show(flat)
+    meter.preview = show(flat)
     yield meter.tick("composing")
     rgba = np.dstack([flat, np.ones((height, width), np.float32)])
     image = RestyleJob(

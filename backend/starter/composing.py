@@ -21,8 +21,8 @@ from torch import Tensor
 
 from backend.models.loading import Models
 from backend.starter.architecture import STARTER, Architecture, Components, build
-from backend.starter.diffusion import encode_text, size_ids
-from backend.starter.motifs import TINTS, Motif, captions, recoloured
+from backend.starter.diffusion import encode_text, size_ids, weighed_error
+from backend.starter.motifs import TINTS, Motif, recoloured, wording
 from backend.starter.training import halved
 
 __all__ = ["COMPOSER", "MotifCorpus", "begin", "composing_loss", "make_motifs", "save_composer"]
@@ -33,7 +33,6 @@ COMPOSER = ("unet", "text_encoder", "text_encoder_2")
 _NO_WORDS = 0.05
 _NO_TINT = 2.0 / (len(TINTS) + 2)  # share of samples in the motif's own colours
 _FOCUS, _SPREAD = 2.2, 1.6  # what is drawn is decided early: half of t above 900
-_SNR_LIMIT = 5.0
 _BLIND = 0.5  # share of the latest timesteps at which z_t is noise alone, as where drawing begins
 _LATEST = 0.94
 
@@ -69,10 +68,10 @@ def make_motifs(models: Models, drawn: Sequence[Motif], folder: Path) -> Iterato
     folder.mkdir(parents=True, exist_ok=True)
     latents, notes = [], []
     for done, motif in enumerate(drawn):
-        pictures = np.stack([recoloured(motif, tint) for tint in (None, *TINTS)])
+        pictures = np.stack([recoloured(motif, tint) for tint in ("", *TINTS)])
         encoded = models.encode_image(torch.from_numpy(pictures).permute(0, 3, 1, 2))
         latents.append(encoded.cpu().numpy().astype(np.float16))
-        notes += [(motif.name, tint or "") for tint in (None, *TINTS)]
+        notes += [(motif.name, tint) for tint in ("", *TINTS)]
         yield done + 1
     np.save(folder / "motifs.npy", np.concatenate(latents))
     (folder / "motifs.json").write_text(json.dumps(notes), "utf-8")
@@ -105,8 +104,7 @@ def composing_loss(
         noisy = alpha.sqrt() * z * seen + (1 - alpha).sqrt() * noise
         velocity = (alpha.sqrt() * noisy - z) / (1 - alpha).sqrt()
         words = [
-            "" if rng.random() < _NO_WORDS else captions(name, tint or None)
-            for name, tint in (corpus.notes[int(row)] for row in rows)
+            "" if rng.random() < _NO_WORDS else wording(*corpus.notes[int(row)]) for row in rows
         ]
         with halved(device):
             hidden, pooled = encode_text(parts, words)
@@ -119,9 +117,7 @@ def composing_loss(
                     "time_ids": size_ids(batch, side).to(device),
                 },
             ).sample
-        error = (predicted.float() - velocity).pow(2).mean(dim=(1, 2, 3))
-        snr = alphas[t] / (1 - alphas[t])
-        return (error * (snr.clamp(max=_SNR_LIMIT) + 1) / (snr + 1)).mean()
+        return weighed_error(predicted, velocity, alphas[t])
 
     return loss
 

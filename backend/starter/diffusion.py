@@ -14,7 +14,16 @@ from backend.starter.data import TRIGGER
 from backend.starter.latents import LatentCorpus
 from backend.starter.training import halved
 
-__all__ = ["TEXTURES", "TRAINED", "Part", "caption", "diffusion_loss", "encode_text", "size_ids"]
+__all__ = [
+    "TEXTURES",
+    "TRAINED",
+    "Part",
+    "caption",
+    "diffusion_loss",
+    "encode_text",
+    "size_ids",
+    "weighed_error",
+]
 
 Part = Literal["all", "controlnets", "textures"]
 
@@ -150,11 +159,20 @@ def diffusion_loss(
             predicted = parts["unet"](
                 noisy, t, encoder_hidden_states=hidden, added_cond_kwargs=added, **controls
             ).sample
-        error = (predicted.float() - velocity).pow(2).mean(dim=(1, 2, 3))
-        snr = alphas[t] / (1 - alphas[t])
-        return (error * (snr.clamp(max=_SNR_LIMIT) + 1) / (snr + 1)).mean()
+        return weighed_error(predicted, velocity, alphas[t])
 
     return loss
+
+
+def weighed_error(predicted: Tensor, velocity: Tensor, alphas: Tensor) -> Tensor:
+    """Mean squared error of velocities (B, C, h, w), weighed by min(SNR, 5) + 1 of z_0's.
+
+    Args:
+        alphas: (B,) cumulative products of their timesteps.
+    """
+    error = (predicted.float() - velocity).pow(2).mean(dim=(1, 2, 3))
+    snr = alphas / (1 - alphas)
+    return (error * (snr.clamp(max=_SNR_LIMIT) + 1) / (snr + 1)).mean()
 
 
 def _timesteps(count: int, batch: int, part: Part, generator: torch.Generator) -> Tensor:

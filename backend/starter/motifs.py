@@ -14,7 +14,7 @@ from backend.errors import InputError
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 from backend.starter.designs import COLOURS, Icon, is_held_out, rendered
 
-__all__ = ["LIST", "TINTS", "Motif", "captions", "motifs", "recoloured"]
+__all__ = ["LIST", "TINTS", "Motif", "motifs", "recoloured", "wording"]
 
 Picture = npt.NDArray[np.float32]
 
@@ -61,19 +61,19 @@ def motifs(icons: Sequence[Icon], side: int) -> Iterator[Motif]:
         yield Motif(name or icon, _centred(rendered(known[icon].svg, side), side))
 
 
-def captions(name: str, tint: str | None) -> str:
-    """The words for a motif in a colour, "a red heart"."""
-    return f"a {name}" if tint is None else f"a {tint} {name}"
+def wording(name: str, tint: str) -> str:
+    """The words for a motif in a colour ("": its own), "a red heart"."""
+    return f"a {tint} {name}" if tint else f"a {name}"
 
 
-def recoloured(motif: Motif, tint: str | None) -> Picture:
+def recoloured(motif: Motif, tint: str = "") -> Picture:
     """(H, W, 3) of a motif on linen; its main hue, or all of it if it has none, becomes the tint's.
 
     Shades of the main colour stay lighter and darker; eyes, outlines and highlights stay.
     """
     alpha = np.asarray(motif.rgba[..., 3:], np.float32)
     rgb = np.clip(motif.rgba[..., :3] / np.maximum(alpha, 1e-3), 0, 1).astype(np.float32)
-    if tint is not None:
+    if tint:
         rgb = _tinted(rgb, alpha[..., 0] > 0.5, COLOURS[tint])
     return np.asarray(np.clip(rgb * alpha + _GROUND * (1 - alpha), 0, 1), np.float32)
 

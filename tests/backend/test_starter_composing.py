@@ -31,7 +31,7 @@ from backend.starter.composing import (
     save_composer,
 )
 from backend.starter.designs import COLOURS, Icon, load_icons
-from backend.starter.motifs import TINTS, Motif, captions, motifs, recoloured
+from backend.starter.motifs import TINTS, Motif, motifs, recoloured, wording
 from backend.starter.training import Budget, fit
 
 
@@ -54,7 +54,7 @@ def _near(rgb: np.ndarray, colour: tuple[float, ...]) -> float:
 def test_a_motif_takes_a_colour_and_keeps_its_eyes(
     own: tuple[float, float, float], tint: str
 ) -> None:
-    plain, made = recoloured(_disc(own), None), recoloured(_disc(own), tint)
+    plain, made = recoloured(_disc(own)), recoloured(_disc(own), tint)
     assert _near(plain[16, 16], own) < 1.0
     assert _near(made[16, 16], COLOURS[tint]) < 4.0
     assert np.allclose(made[11, 11], plain[11, 11], atol=2e-3)
@@ -93,7 +93,7 @@ def _folder(tmp_path: Path, tiny_model: Path) -> tuple[Models, MotifCorpus, Path
 def test_training_lowers_the_loss_and_what_is_saved_draws(tmp_path: Path, tiny_model: Path) -> None:
     models, corpus, folder = _folder(tmp_path, tiny_model)
     assert corpus.latents.shape[0] == 2 * (len(TINTS) + 1)
-    assert captions(*corpus.notes[1]) == "a red ball"
+    assert wording(*corpus.notes[1]) == "a red ball"
     parts = begin(models, 0, TINY)
     loss = composing_loss(parts, corpus, batch=8)
     trained = {name: parts[name] for name in COMPOSER}
@@ -128,7 +128,7 @@ def test_a_damaged_composer_is_named(tmp_path: Path, tiny_model: Path) -> None:
 
 def test_a_composed_motif_becomes_even_colours_and_a_mask() -> None:
     soft = np.clip(
-        recoloured(_disc((0.9, 0.1, 0.1), 64), None)
+        recoloured(_disc((0.9, 0.1, 0.1), 64))
         + np.random.default_rng(0).normal(0, 0.01, (64, 64, 3)).astype(np.float32),
         0.0,
         1.0,
