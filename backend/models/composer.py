@@ -17,9 +17,12 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from backend.errors import ProfileError
 from backend.models.loading import Models
+from backend.models.motif_words import MotifWords
 from backend.models.residence import Residence
 
-__all__ = ["with_composer"]
+__all__ = ["MOTIF_WORDS", "motif_words", "with_composer"]
+
+MOTIF_WORDS = "motifs.json"
 
 _PARTS = {
     "unet": UNet2DConditionModel,
@@ -28,20 +31,23 @@ _PARTS = {
 }
 
 
-def with_composer(models: Models) -> Models | None:
-    """The same base with its composer's UNet and text encoders; None if it has none.
+def with_composer(models: Models, folder: Path) -> Models:
+    """The same base with the UNet and text encoders of a composer's folder.
 
     Raises:
         ProfileError: the composer is damaged.
     """
-    if models.composer is None:
-        return None
-    parts = {name: _read(models.composer / name, models.dtype) for name in _PARTS}
+    parts = {name: _read(folder / name, models.dtype) for name in _PARTS}
     if models.device.type != "mps":
         torch.nn.utils.convert_conv2d_weight_memory_format(parts["unet"], torch.channels_last)
     networks = {**parts, "vae": models.vae}
     residence = Residence(networks, models.device, models.profile.offload)
     return replace(models, **parts, residence=residence, known_fingerprint="")
+
+
+def motif_words(folder: Path) -> MotifWords:
+    """What the composer in a folder knows by name."""
+    return MotifWords.load(folder / MOTIF_WORDS)
 
 
 def _read(folder: Path, dtype: torch.dtype) -> Any:

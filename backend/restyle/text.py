@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from backend import tasks
 from backend.emolora.adapter import with_style
 from backend.jobs import GenerateJob, Progress
-from backend.models.composer import with_composer
+from backend.models.composer import motif_words, with_composer
 from backend.models.loading import Models
 from backend.models.prediction import Controls
 from backend.progress import Meter, Show, Stage, outcome, unseen
@@ -58,9 +58,9 @@ def generate(
         (H, W, 3) float32 in [0, 1].
     """
     models = replace(models, profile=tasks.get(style.task).settings(models.profile))
-    composer = with_composer(models)
-    if composer is not None:
-        subject, _ = prompts_of(style, job.prompt)
+    if models.composer is not None:
+        subject = motif_words(models.composer).recognised(prompts_of(style, job.prompt)[0])
+        composer = with_composer(models, models.composer)
         image = yield from embroider_words(models, composer, style, subject, job, show)
         return image
     side, factor = models.profile.window, models.factor

@@ -31,12 +31,12 @@ from torch import Tensor
 from backend.errors import StitchworkError
 from backend.models import profiles
 from backend.models.loading import load
-from backend.starter.architecture import CONTROLNETS, Components
+from backend.starter.architecture import CONTROLNETS, Components, build
 from backend.starter.autoencoder import autoencoder_loss
 from backend.starter.composing import (
+    ARCHITECTURE,
     COMPOSER,
     MotifCorpus,
-    begin,
     composing_loss,
     make_motifs,
     save_composer,
@@ -47,10 +47,12 @@ from backend.starter.diffusion import TEXTURES, TRAINED, diffusion_loss
 from backend.starter.figures import figures, unseen_designs
 from backend.starter.latents import LatentCorpus, make_latents
 from backend.starter.motifs import motifs
+from backend.starter.muon import muon_and_adamw
+from backend.starter.parallel import agreed, joined, rank
 from backend.starter.runs import Run
 from backend.starter.samples import recognised, redraw, sheet, survey
 from backend.starter.stitches.book import BOOK
-from backend.starter.training import Budget, Report, fit
+from backend.starter.training import Budget, Optimisers, Report, adamw, fit
 from backend.starter.unseen import write_unseen
 
 __all__ = ["main"]
@@ -62,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 a user's error, 130 interrupted)."""
     options = _parser().parse_args(arguments)
     try:
-        options.work(options)
+        with joined():
+            options.work(options)
     except StitchworkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -144,6 +147,7 @@ def _train(
     *,
     rate: float,
     average: float,
+    optimisers: Optimisers = adamw,
 ) -> None:
     reports = fit(
         {part: parts[part] for part in trained},
@@ -153,6 +157,7 @@ def _train(
         seed=options.seed,
         rate=options.rate or rate,
         average=average,
+        optimisers=optimisers,
     )
     _tell(name, reports)
 
@@ -161,7 +166,7 @@ def _tell(name: str, reports: Iterator[Report]) -> None:
     recent: list[float] = []
     for report in reports:
         recent.append(report.loss)
-        if report.step % _SAY_EVERY == 0:
+        if report.step % _SAY_EVERY == 0 and rank() == 0:
             mean = sum(recent) / len(recent)
             left = report.seconds * (1 - report.spent) / max(report.spent, 1e-6)
             print(
@@ -206,14 +211,28 @@ def _words(run: Run, options: argparse.Namespace) -> None:
     models = load(replace(profiles.get("starter"), cpu_dtype="float32"), device=options.device)
     drawn = list(motifs(load_icons(options.icons), models.profile.window // 2))
     folder = run.folder / "motifs"
-    for done in make_motifs(models, drawn, folder):
-        if done % 20 == 0:
-            print(f"{done} of {len(drawn)} motifs encoded", flush=True)
-    parts = _placed(begin(models, options.seed), COMPOSER, options.device)
-    loss = composing_loss(parts, MotifCorpus.load(folder), batch=options.batch or 16)
-    _train(run, "composer", parts, COMPOSER, loss, options, rate=1e-3, average=0.998)
-    size = save_composer(parts, options.out)
-    print(f"{options.out}: {size / 2**20:.1f} MiB of weights")
+    if rank() == 0:
+        for done in make_motifs(models, drawn, folder):
+            if done % 20 == 0:
+                print(f"{done} of {len(drawn)} motifs encoded", flush=True)
+    agreed([1.0])  # the others wait for the first
+    parts = _placed(build(ARCHITECTURE, options.seed), COMPOSER, options.device)
+    corpus = MotifCorpus.load(folder)
+    loss = composing_loss(parts, corpus, batch=options.batch or 16)
+    _train(
+        run,
+        "composer",
+        parts,
+        COMPOSER,
+        loss,
+        options,
+        rate=1e-3,
+        average=0.998,
+        optimisers=muon_and_adamw,
+    )
+    if rank() == 0:
+        size = save_composer(parts, corpus, options.out)
+        print(f"{options.out}: {size / 2**20:.1f} MiB of weights")
 
 
 def _figures(options: argparse.Namespace) -> None:

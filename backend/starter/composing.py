@@ -1,9 +1,9 @@
 """Training of the composer: a UNet that draws flat motifs from words alone.
 
 The starter's own UNet is trained on designs that it is given, and a few CPU hours teach it no
-objects; its pooled text even forgot them. The composer shares its architecture and autoencoder,
-begins as its copy with fresh text encoders, and learns named motifs, each at one place, half a
-window wide: text to image as the paper's section 3.4 needs it, at the size of what a CPU can learn.
+objects; its pooled text even forgot them. The composer has its layout and autoencoder but a smaller
+UNet and text encoders of its own, and learns named motifs, each at one place, half a window wide:
+text to image as the paper's section 3.4 needs it, at the size of what a CPU can learn.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +19,33 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from backend.models.composer import MOTIF_WORDS
 from backend.models.loading import Models
-from backend.starter.architecture import STARTER, Architecture, Components, build
+from backend.models.motif_words import MotifWords, wording
+from backend.starter.architecture import STARTER, Components
 from backend.starter.diffusion import encode_text, size_ids, weighed_error
-from backend.starter.motifs import TINTS, Motif, recoloured, wording
+from backend.starter.motifs import TINTS, Motif, recoloured
 from backend.starter.training import halved
 
-__all__ = ["COMPOSER", "MotifCorpus", "begin", "composing_loss", "make_motifs", "save_composer"]
+__all__ = [
+    "ARCHITECTURE",
+    "COMPOSER",
+    "MotifCorpus",
+    "composing_loss",
+    "make_motifs",
+    "save_composer",
+]
+
+ARCHITECTURE = replace(
+    STARTER, window=STARTER.window // 2, unet_channels=(48, 96, 192), heads=(2, 3, 6)
+)
+"""The shipped composer."""
 
 COMPOSER = ("unet", "text_encoder", "text_encoder_2")
 """What is trained; autoencoder, tokenizers and noise schedule are the starter's."""
 
 _NO_WORDS = 0.05
+_NO_ARTICLE = 0.1
 _NO_TINT = 2.0 / (len(TINTS) + 2)  # share of samples in the motif's own colours
 _FOCUS, _SPREAD = 2.2, 1.6  # what is drawn is decided early: half of t above 900
 _BLIND = 0.5  # share of the latest timesteps at which z_t is noise alone, as where drawing begins
@@ -103,9 +118,7 @@ def composing_loss(
         seen = ~(blind & (t > _LATEST * len(alphas))).view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * z * seen + (1 - alpha).sqrt() * noise
         velocity = (alpha.sqrt() * noisy - z) / (1 - alpha).sqrt()
-        words = [
-            "" if rng.random() < _NO_WORDS else wording(*corpus.notes[int(row)]) for row in rows
-        ]
+        words = [_words(*corpus.notes[int(row)], rng) for row in rows]
         with halved(device):
             hidden, pooled = encode_text(parts, words)
             predicted = parts["unet"](
@@ -122,6 +135,13 @@ def composing_loss(
     return loss
 
 
+def _words(name: str, tint: str, rng: np.random.Generator) -> str:
+    if rng.random() < _NO_WORDS:
+        return ""
+    words = wording(name, tint)
+    return words.partition(" ")[2] if rng.random() < _NO_ARTICLE else words
+
+
 def _rows(count: int, batch: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     kinds = len(TINTS) + 1
     things = rng.integers(0, count // kinds, batch)
@@ -129,16 +149,10 @@ def _rows(count: int, batch: int, rng: np.random.Generator) -> npt.NDArray[np.in
     return np.asarray(things * kinds + tints, np.int64)
 
 
-def begin(models: Models, seed: int, architecture: Architecture = STARTER) -> Components:
-    """Parts as they are before training: the base's UNet, and text encoders of bags of words."""
-    parts = build(architecture, seed)
-    parts["unet"].load_state_dict(models.unet.state_dict())
-    parts["unet"].register_to_config(sample_size=models.profile.window // models.factor // 2)
-    return parts
-
-
-def save_composer(parts: Components, folder: Path) -> int:
-    """Write what was trained in half precision; returns its size in bytes."""
+def save_composer(parts: Components, corpus: MotifCorpus, folder: Path) -> int:
+    """Write what was trained, in half precision, and what it knows; returns the weights' bytes."""
     for name in COMPOSER:
         copy.deepcopy(parts[name]).to(torch.float16).save_pretrained(folder / name)
+    names = dict.fromkeys(name for name, _ in corpus.notes)
+    MotifWords(tuple(names), TINTS).save(folder / MOTIF_WORDS)
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))

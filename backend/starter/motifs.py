@@ -9,12 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from backend.errors import InputError
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 from backend.starter.designs import COLOURS, Icon, is_held_out, rendered
 
-__all__ = ["LIST", "TINTS", "Motif", "motifs", "recoloured", "wording"]
+__all__ = ["CHARACTERS", "LIST", "TINTS", "Motif", "motifs", "recoloured"]
 
 Picture = npt.NDArray[np.float32]
 
@@ -24,6 +25,14 @@ LIST = Path(__file__).with_suffix(".txt")
 TINTS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "gray",
          "black", "white")  # fmt: skip
 """The colours a motif can be asked for in; without one it has its own."""
+
+CHARACTERS = {
+    **{f"letter {each}": each.upper() for each in "abcdefghijklmnopqrstuvwxyz"},
+    **{f"number {each}": each for each in "0123456789"},
+}
+"""Motifs that are drawn with the font (Aileron, CC0) that Pillow carries."""
+
+_INK = (43, 69, 138)
 
 _GROUND = np.array([0.86, 0.84, 0.79], np.float32)  # linen: neither white nor any of the colours
 _SHARE = 0.78  # of the picture's side that a motif takes
@@ -41,7 +50,7 @@ class Motif:
 
 
 def motifs(icons: Sequence[Icon], side: int) -> Iterator[Motif]:
-    """Every motif of `motifs.txt`: its name, then the icon's if that is another.
+    """Every motif of `motifs.txt` (its name, then the icon's if that is another), then characters.
 
     Args:
         icons: of Fluent Emoji, from which the first icon of a name is taken.
@@ -59,11 +68,8 @@ def motifs(icons: Sequence[Icon], side: int) -> Iterator[Motif]:
                 "Give @iconify-json/fluent-emoji-flat first, or name another icon.",
             )
         yield Motif(name or icon, _centred(rendered(known[icon].svg, side), side))
-
-
-def wording(name: str, tint: str) -> str:
-    """The words for a motif in a colour ("": its own), "a red heart"."""
-    return f"a {tint} {name}" if tint else f"a {name}"
+    for name, character in CHARACTERS.items():
+        yield Motif(name, _centred(_written(character, side), side))
 
 
 def recoloured(motif: Motif, tint: str = "") -> Picture:
@@ -101,6 +107,18 @@ def _tinted(rgb: Picture, inside: npt.NDArray[np.bool_], tint: Sequence[float]) 
     out[changed, 0] = wanted[0] + shade * min(1.0, room)
     out[changed, 1:] = wanted[1:]
     return np.asarray(np.clip(lab_to_rgb(out), 0, 1), np.float32)
+
+
+def _written(character: str, side: int) -> Picture:
+    """(2 S, 2 S, 4) of a bold letter or digit, large and with a margin."""
+    sheet = Image.new("RGBA", (2 * side, 2 * side))
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(1.4 * side)
+    bold = round(0.07 * side)
+    draw.text((side, side), character, _INK, font, anchor="mm", stroke_width=bold)
+    rgba: Picture = np.asarray(sheet, np.float32) / np.float32(255)
+    rgba[..., :3] *= rgba[..., 3:]
+    return rgba
 
 
 def _centred(rgba: Picture, side: int) -> Picture:
