@@ -52,8 +52,19 @@ class Enlarged(torch.nn.Module):
         return large
 
 
-class Summed(ResnetBlock2D):
-    """An autoencoder's residual block that adds in place, and divides by nothing."""
+class Summed(torch.nn.Module):
+    """An autoencoder's residual block that adds in place, and divides by nothing.
+
+    Args:
+        block: whose layers it has, under the same names; it must fit.
+    """
+
+    def __init__(self, block: ResnetBlock2D) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = block.norm1, block.conv1
+        self.norm2, self.conv2 = block.norm2, block.conv2
+        self.conv_shortcut = block.conv_shortcut
+        self.nonlinearity = block.nonlinearity
 
     @classmethod
     def fits(cls, part: torch.nn.Module) -> bool:
@@ -80,8 +91,9 @@ def quicken(vae: Any) -> None:
         if block.upsamplers is not None:
             each = block.upsamplers[0]
             block.upsamplers[0] = Enlarged(each.conv)
-    for part in vae.modules():
-        if isinstance(part, torch.nn.SiLU):
-            part.inplace = True
-        elif Summed.fits(part):
-            part.__class__ = Summed
+    for parent in list(vae.modules()):
+        for name, part in parent.named_children():
+            if isinstance(part, torch.nn.SiLU):
+                part.inplace = True
+            elif Summed.fits(part):
+                parent.add_module(name, Summed(part))

@@ -9,6 +9,7 @@
     python -m backend.starter samples --run RUN --icons … --out samples.png
     python -m backend.starter export --run RUN --out backend/models/starter
     python -m backend.starter words --run RUN --icons … --minutes 60 --out …/starter/composer
+    python -m backend.starter spoken --icons … --out words.png
     python -m backend.starter figures --icons …
     python -m backend.starter unseen --icons … --out FOLDER
 
@@ -28,8 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.errors import StitchworkError
+from backend.errors import ProfileError, StitchworkError
 from backend.models import profiles
+from backend.models.composer import with_composer
 from backend.models.loading import load
 from backend.starter.architecture import CONTROLNETS, Components, build
 from backend.starter.autoencoder import autoencoder_loss
@@ -51,6 +53,7 @@ from backend.starter.muon import muon_and_adamw
 from backend.starter.parallel import agreed, joined, rank
 from backend.starter.runs import Run
 from backend.starter.samples import recognised, redraw, sheet, survey
+from backend.starter.spoken import draw_motifs, rows_of
 from backend.starter.stitches.book import BOOK
 from backend.starter.training import Budget, Optimisers, Report, adamw, fit
 from backend.starter.unseen import write_unseen
@@ -241,6 +244,22 @@ def _figures(options: argparse.Namespace) -> None:
         print(each, flush=True)
 
 
+def _spoken(options: argparse.Namespace) -> None:
+    models = load(replace(profiles.get("starter"), cpu_dtype="float32"))
+    if models.composer is None:
+        raise ProfileError("The starter has no composer.", "Train one with `words`.")
+    drawn = list(motifs(load_icons(options.icons), models.profile.window // 2))
+    found = []
+    for each in draw_motifs(with_composer(models, models.composer), drawn, options.seed):
+        found.append(each)
+        print(f"{each.words}: {each.error:.1f}{'' if each.motif else ', another motif'}"
+              f"{'' if each.colour else ', another colour'}", flush=True)  # fmt: skip
+    sheet(rows_of([each.picture for each in found], 16), options.out)
+    motif, colour = (sum(values) for values in zip(*((f.motif, f.colour) for f in found)))
+    print(f"{options.out}: of {len(found)}, {motif} nearest to their motif, {colour} to their "
+          f"colour; RMS error {np.mean([each.error for each in found]):.1f} of 256")  # fmt: skip
+
+
 def _unseen(options: argparse.Namespace) -> None:
     manifest = write_unseen(load_icons(options.icons), options.out, options.count, options.seed)
     print(f"now: python -m backend batch {manifest} --out … --sheet grid.png")
@@ -299,7 +318,12 @@ def _parser() -> argparse.ArgumentParser:
     unseen.add_argument("--count", type=int, default=4, help="icons")
     unseen.add_argument("--seed", type=int, default=0, help="of everything random")
     unseen.set_defaults(work=_unseen)
-    for command in (data, words, samples, measuring, unseen):
+    text = "draw every motif with the shipped composer, from words alone, and measure"
+    spoken = commands.add_parser("spoken", help=text, description=text)
+    spoken.add_argument("--out", type=Path, default=Path("words.png"), help="the picture")
+    spoken.add_argument("--seed", type=int, default=0, help="of everything random")
+    spoken.set_defaults(work=_spoken)
+    for command in (data, words, samples, measuring, unseen, spoken):
         command.add_argument(
             "--icons", type=Path, nargs="+", required=True, help="icons.json files"
         )

@@ -15,7 +15,7 @@ from backend.errors import InputError
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 from backend.starter.designs import COLOURS, Icon, is_held_out, rendered
 
-__all__ = ["CHARACTERS", "LIST", "TINTS", "Motif", "motifs", "recoloured"]
+__all__ = ["CHARACTERS", "LIST", "TINTS", "Motif", "Picture", "motifs", "recoloured"]
 
 Picture = npt.NDArray[np.float32]
 
