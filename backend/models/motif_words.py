@@ -61,8 +61,8 @@ class MotifWords:
         Raises:
             InputError: no motif that is known is named.
         """
-        words = [_ALSO.get(word, word) for word in re.findall(r"[^\W_]+", prompt.lower())]
-        found = [name for name in self.motifs if _names(words, name.split())]
+        words = [_ALSO.get(word, word) for word in _split(prompt)]
+        found = [name for name in self.motifs if _names(words, _split(name))]
         if not found:
             raise InputError(
                 f'This base cannot draw "{prompt}": it knows {len(self.motifs)} motifs by name.',
@@ -75,6 +75,10 @@ class MotifWords:
     def _near(self, words: Sequence[str]) -> str:
         near = [n for word in words for n in difflib.get_close_matches(word, self.motifs, 2, 0.7)]
         return f"Did you mean {' or '.join(map(repr, near))}?" if near else "Ask for one of them."
+
+
+def _split(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())
 
 
 def _names(words: Sequence[str], name: Sequence[str]) -> bool:

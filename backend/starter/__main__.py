@@ -229,7 +229,7 @@ def _words(run: Run, options: argparse.Namespace) -> None:
         COMPOSER,
         loss,
         options,
-        rate=1e-3,
+        rate=5e-4,  # at 1e-3 it began to diverge after 900 steps
         average=0.998,
         optimisers=muon_and_adamw,
     )

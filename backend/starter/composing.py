@@ -22,6 +22,7 @@ from torch import Tensor
 from backend.models.composer import MOTIF_WORDS
 from backend.models.loading import Models
 from backend.models.motif_words import MotifWords, wording
+from backend.restyle.composed import DECIDED_BY
 from backend.starter.architecture import STARTER, Components
 from backend.starter.diffusion import encode_text, size_ids, weighed_error
 from backend.starter.motifs import TINTS, Motif, recoloured
@@ -47,7 +48,6 @@ COMPOSER = ("unet", "text_encoder", "text_encoder_2")
 _NO_WORDS = 0.05
 _NO_ARTICLE = 0.1
 _NO_TINT = 2.0 / (len(TINTS) + 2)  # share of samples in the motif's own colours
-_FOCUS, _SPREAD = 2.2, 1.6  # what is drawn is decided early: half of t above 900
 _BLIND = 0.5  # share of the latest timesteps at which z_t is noise alone, as where drawing begins
 _LATEST = 0.94
 
@@ -111,8 +111,8 @@ def composing_loss(
         rows = _rows(len(corpus.notes), batch, rng)
         z = torch.from_numpy(corpus.latents[rows]).to(device).float()
         noise = torch.randn(z.shape, generator=generator).to(device)
-        normal = torch.randn((batch,), generator=generator) * _SPREAD + _FOCUS
-        t = (normal.sigmoid() * len(alphas)).long().clamp(max=len(alphas) - 1).to(device)
+        steps = len(alphas)
+        t = torch.randint(int(DECIDED_BY * steps), steps, (batch,), generator=generator).to(device)
         alpha = alphas[t].view(-1, 1, 1, 1)
         blind = torch.rand((batch,), generator=generator).to(device) < _BLIND
         seen = ~(blind & (t > _LATEST * len(alphas))).view(-1, 1, 1, 1)

@@ -7,10 +7,23 @@ from pathlib import Path
 import pytest
 
 from backend.errors import InputError, ProfileError
+from backend.evaluation.benchmark.sets import PROMPTS
+from backend.models import profiles
+from backend.models.composer import motif_words
 from backend.models.motif_words import MotifWords, wording
 
 KNOWN = MotifWords(
-    ("heart", "broken heart", "leaf", "maple leaf", "cherry", "anchor", "letter b", "octopus"),
+    (
+        "heart",
+        "broken heart",
+        "leaf",
+        "maple leaf",
+        "cherry",
+        "anchor",
+        "letter b",
+        "octopus",
+        "fleur-de-lis",
+    ),
     ("red", "gray", "orange"),
 )
 
@@ -27,6 +40,7 @@ KNOWN = MotifWords(
         ("a grey Letter B", "a gray letter b"),
         ("an octopus", "an octopus"),
         ("a striped heart", "a heart"),
+        ("a gray fleur de lis", "a gray fleur-de-lis"),
     ],
 )
 def test_prompts_are_worded_as_in_training(prompt: str, said: str) -> None:
@@ -35,9 +49,28 @@ def test_prompts_are_worded_as_in_training(prompt: str, said: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["", "a cathedral", "sweetheart", "a letter"])
 def test_unknown_motifs_are_refused_with_what_to_do(prompt: str) -> None:
-    with pytest.raises(InputError, match="knows 8 motifs by name") as refused:
+    with pytest.raises(InputError, match="knows 9 motifs by name") as refused:
         KNOWN.recognised(prompt)
     assert "sdxl" in str(refused.value.remedy)
+
+
+def test_all_that_the_starter_knows_is_recognised_and_its_card_lists_it() -> None:
+    base = profiles.get("starter").folder
+    assert base is not None
+    known = motif_words(base / "composer")
+    assert len(known.motifs) == 176
+    said = [wording(name, colour) for name in known.motifs for colour in ("", *known.colours)]
+    assert [known.recognised(each) for each in said] == said
+    card = " ".join((base / "MODEL_CARD.md").read_text("utf-8").split())
+    assert all(f"{name}," in card for name in known.motifs if " " not in name)
+    assert f"In {', '.join(known.colours)}." in card
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_benchmark_asks_for_what_the_starter_knows(prompt: str) -> None:
+    base = profiles.get("starter").folder
+    assert base is not None
+    assert motif_words(base / "composer").recognised(prompt)
 
 
 def test_a_slip_of_the_pen_gets_a_proposal() -> None:

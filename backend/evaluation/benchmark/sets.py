@@ -23,8 +23,8 @@ __all__ = ["PROMPTS", "Reference", "designs", "from_folder", "rendered", "sample
 
 PROMPTS = (
     "a yellow dog", "a red heart", "a blue bird", "a green tree", "a white daisy",
-    "a purple butterfly", "an orange fish", "a brown owl", "a pink rose", "a silver robot",
-    "a red car", "a gold crown", "a blue anchor", "a black cat", "a rainbow",
+    "a purple butterfly", "an orange fish", "a brown bear", "a pink rose", "a gray elephant",
+    "a red car", "a gold trophy", "a blue anchor", "a black cat", "a rainbow",
     "a red apple", "a small house", "a sunflower", "a yellow star", "a green leaf",
 )  # fmt: skip
 
