@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from backend.emolora.sampling import seeded_noise
 from backend.imaging.flatten import flatten
+from backend.imaging.masks import colour_outlines
 from backend.jobs import GenerateJob, Progress, RestyleJob
 from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import ddim_step, noise_of, predict
@@ -30,7 +31,8 @@ COMPOSING_STEPS = 3
 DECIDED_BY = 0.85
 """Share of the timesteps before which a composer is not used: what is drawn is decided by then."""
 
-_APART = 0.1  # what differs this much from the corners' colour, of 1, is the motif
+_SOFT = 0.045  # width of a drawn motif's edge, of its side
+_APART = 0.09  # what differs this much from the corners' colour, of 1, is the motif
 
 
 def compose(
@@ -104,7 +106,13 @@ def drawn_flat(
     ground = np.median(edge, axis=0).astype(np.float32)
     art = (np.abs(large - ground).max(axis=2) > _APART).astype(np.uint8)
     art = cv2.morphologyEx(art, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    flat = flatten(large, art, thread=side / 48.0)
+    # The composer draws soft edges: they get the colour further in, and end half way to the ground.
+    sound = colour_outlines(large, art > 0, art == 0, depth=_SOFT * side)
+    own, inner = (np.abs(each - ground).max(axis=2) for each in (large, sound))
+    art[own < 0.5 * inner] = 0
+    crumb = np.ones((side // 100 * 2 + 1,) * 2, np.uint8)
+    art = cv2.morphologyEx(art, cv2.MORPH_OPEN, crumb)
+    flat = flatten(sound, art, thread=side / 48.0)
     sheet = np.empty((height, width, 3), np.float32)
     sheet[:] = ground
     cover = np.zeros((height, width), np.float32)

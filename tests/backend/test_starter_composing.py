@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,9 @@ from restyling import collect, tiny_models, tiny_style
 from backend.errors import InputError, ProfileError
 from backend.imaging.colour import delta_e, rgb_to_lab
 from backend.jobs import GenerateJob
+from backend.models import profiles
 from backend.models.composer import with_composer
-from backend.models.loading import Models
+from backend.models.loading import Models, load
 from backend.models.motif_words import wording
 from backend.progress import outcome
 from backend.restyle.composed import compose, drawn_flat
@@ -151,3 +153,30 @@ def test_a_composed_motif_becomes_even_colours_and_a_mask() -> None:
     assert flat[64, 110].std() > 0.2
     assert np.ptp(flat[art == 0], axis=0).max() < 1e-6
     assert _near(flat[64, 110], (0.9, 0.1, 0.1)) < 5.0
+
+
+def test_soft_edges_are_sewn_in_the_colour_further_in() -> None:
+    y, x = np.mgrid[:64, :64]
+    inside = np.hypot(y - 31.5, x - 31.5) < 24
+    linen, red = np.float32([0.86, 0.84, 0.79]), np.float32([0.82, 0.13, 0.14])
+    picture = cv2.GaussianBlur(np.where(inside[..., None], red, linen), (0, 0), 1.5)
+    flat, art = drawn_flat(picture, 256, 256)
+    assert art.mean() == pytest.approx(inside.mean(), rel=0.06)
+    away = delta_e(rgb_to_lab(flat), rgb_to_lab(np.tile(red, (256, 256, 1))))[art > 0]
+    assert np.quantile(away, 0.95) < 8.0
+
+
+def test_the_shipped_composer_draws_what_it_is_asked_for() -> None:
+    models = load(replace(profiles.get("starter"), cpu_dtype="float32"))
+    assert models.composer is not None
+    composer = with_composer(models, models.composer)
+    asked = ["a red heart", "a blue heart", "a blue letter b", "a yellow car"]
+    red, blue, letter, car = outcome(compose(composer, asked, 5))
+    for picture, name in ((red, "red"), (blue, "blue")):
+        middle = picture[60:68, 60:68].mean(axis=(0, 1))
+        assert min(TINTS, key=lambda each: _near(middle, COLOURS[each])) == name
+    shapes = [drawn_flat(each, 128, 128)[1] > 0 for each in (red, blue, letter, car)]
+    alike = [(shapes[0] & each).sum() / (shapes[0] | each).sum() for each in shapes]
+    assert alike[1] > 0.85 > 0.75 > max(alike[2:])
+    (again,) = outcome(compose(composer, asked[:1], 5))
+    assert np.allclose(again, red, atol=2e-3)
