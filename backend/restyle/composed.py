@@ -32,6 +32,7 @@ DECIDED_BY = 0.85
 """Share of the timesteps before which a composer is not used: what is drawn is decided by then."""
 
 _SOFT = 0.045  # width of a drawn motif's edge, of its side
+_CRUMB = 1 / 400  # of the picture: smaller pieces are specks of noise
 _APART = 0.09  # what differs this much from the corners' colour, of 1, is the motif
 
 
@@ -110,8 +111,9 @@ def drawn_flat(
     sound = colour_outlines(large, art > 0, art == 0, depth=_SOFT * side)
     own, inner = (np.abs(each - ground).max(axis=2) for each in (large, sound))
     art[own < 0.5 * inner] = 0
-    crumb = np.ones((side // 100 * 2 + 1,) * 2, np.uint8)
-    art = cv2.morphologyEx(art, cv2.MORPH_OPEN, crumb)
+    art = cv2.morphologyEx(art, cv2.MORPH_OPEN, np.ones((side // 100 * 2 + 1,) * 2, np.uint8))
+    _, pieces, sizes, _ = cv2.connectedComponentsWithStats(art)
+    art[sizes[pieces, cv2.CC_STAT_AREA] < _CRUMB * side**2] = 0
     flat = flatten(sound, art, thread=side / 48.0)
     sheet = np.empty((height, width, 3), np.float32)
     sheet[:] = ground
