@@ -1,6 +1,6 @@
 """Several processes that train one model together, each on batches of its own.
 
-    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m backend.starter words --run …
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m -- backend.starter words --run …
 
 Two processes of one thread do nearly twice the work of one with two threads.
 """
