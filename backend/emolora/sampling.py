@@ -103,6 +103,7 @@ def denoise(
     blocks: Sequence[str] = (),
     steps: int,
     strength: float = 1.0,
+    until: float = 0.0,
     guidance: float = 1.0,
     controls: Controls | None = None,
     companion: Companion | None = None,
@@ -116,11 +117,12 @@ def denoise(
         negative: one row, used where `guidance` is above 1.
         styled: B rows that `blocks` read in place of `text` (prompt routing); None: no routing.
         strength: share of the schedule that is redone.
+        until: share of all timesteps, at the clean end, that the last step takes at once.
 
     Yields:
         the latents after each step; the last are clean.
     """
-    schedule = timesteps(models, steps)
+    schedule = timesteps(models, steps, until)
     first = 0 if latents is None else steps - redone(steps, strength)
     current = noise if latents is None else add_noise(models, latents, noise, schedule[first])
     batch = noise.shape[0]

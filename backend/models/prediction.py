@@ -180,10 +180,14 @@ def noise_target(
     return alpha.sqrt() * noise.float() - (1.0 - alpha).sqrt() * latents.float()
 
 
-def timesteps(models: Models, steps: int) -> list[int]:
-    """`steps` timesteps from noisy to clean, evenly spaced up to T-1 (trailing spacing)."""
+def timesteps(models: Models, steps: int, until: float = 0.0) -> list[int]:
+    """`steps` timesteps from noisy to clean, evenly spaced up to T-1 (trailing spacing).
+
+    Args:
+        until: share of all timesteps, at the clean end, that are left to the last step.
+    """
     total = models.alphas().shape[0]
-    return [round(total * (steps - i) / steps) - 1 for i in range(steps)]
+    return [round(total * (steps - (1.0 - until) * i) / steps) - 1 for i in range(steps)]
 
 
 def noise_of(

@@ -8,19 +8,16 @@ reference code does for its complementary data.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from itertools import pairwise
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from backend.emolora.sampling import seeded_noise
+from backend.emolora.sampling import denoise, seeded_noise
 from backend.imaging.flatten import flatten
 from backend.imaging.masks import colour_outlines
 from backend.jobs import GenerateJob, Progress, RestyleJob
-from backend.models.loading import Models, TextEmbedding
-from backend.models.prediction import ddim_step, noise_of, predict
+from backend.models.loading import Models
 from backend.progress import Meter, Show, Stage, unseen
 from backend.restyle.image import counted, restyle
 from backend.styles import Style
@@ -61,33 +58,15 @@ def compose(
     cells = int(composer.unet.config.sample_size)
     shape = (len(subjects), int(composer.unet.config.in_channels), cells, cells)
     text = composer.encode_prompts(list(subjects))
-    nothing = composer.encode_prompts([""]).expand(len(subjects))
-    total = len(composer.alphas())
-    spread = [round(total * (1 - (1 - DECIDED_BY) * i / steps)) - 1 for i in range(steps)]
-    latents = seeded_noise(composer.device, shape, seed)
-    for here, there in pairwise([*spread, -1]):
-        output = _guided(composer, latents, here, text, nothing, guidance)
-        noise = noise_of(composer, latents, output, here)
-        latents = ddim_step(composer, latents, noise, here, there)
+    nothing = composer.encode_prompts([""])
+    noise = seeded_noise(composer.device, shape, seed)
+    work = denoise(
+        composer, None, noise, text, nothing, steps=steps, until=DECIDED_BY, guidance=guidance
+    )
+    for latents in work:  # noqa: B007 - the last ones count
         yield None
     pictures = composer.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
     return [np.ascontiguousarray(each, np.float32) for each in pictures]
-
-
-@torch.no_grad()
-def _guided(
-    composer: Models,
-    latents: torch.Tensor,
-    timestep: int,
-    text: TextEmbedding,
-    nothing: TextEmbedding,
-    guidance: float,
-) -> torch.Tensor:
-    output = predict(composer, latents, timestep, text)
-    if guidance <= 1.0:
-        return output
-    plain = predict(composer, latents, timestep, nothing)
-    return plain + guidance * (output - plain)
 
 
 def drawn_flat(
