@@ -34,15 +34,23 @@ class _Sidebar:
 
 
 def _job(layout: bpy.types.UILayout, title: str) -> bool:
-    """Draw the progress of the task named `title`, if one is under way."""
+    """Draw the progress of the task named `title` and its newest picture, if one is under way."""
     for index, task in enumerate(polling.session.tasks):
         if task.title == title:
             row = layout.row(align=True)
             row.scale_y = 1.3
             row.progress(factor=_share(task), text=_progress_text(task))
             row.operator("stitchwork.job_cancel", text="", icon="X").index = index
+            if icon := _newest(task):
+                layout.template_icon(icon_value=icon, scale=7.0)
             return True
     return False
+
+
+def _newest(task: Task) -> int:
+    """The icon of the newest picture that a task shows of its work; 0: none, or not on this disk."""
+    picture = task.progress.preview if task.progress else None
+    return thumbnails.icon(Path(picture)) if picture else 0
 
 
 def _share(task: Task) -> float:

@@ -65,7 +65,7 @@ def work(id: str, job: dict[str, Any]) -> None:
             "steps": STEPS,
             "seconds_left": (STEPS - step) * SECONDS,
             "message": "",
-            "preview": None,
+            "preview": job["reference"] if job["kind"] == "train" else None,
         }
     if os.environ.get("FAKE_FAIL"):
         status.update(state="failed", error=os.environ["FAKE_FAIL"], remedy="Try another.")

@@ -71,6 +71,9 @@ def test_a_designers_way_from_garment_to_embroidery(desk: Desk) -> None:
 
     desk.click("stitchwork.train")
     until(lambda: garment(desk, "bpy.context.scene.stitchwork.job_progress > 0.2"), "progress")
+    # Blender loads pictures in the background.
+    newest = "answer = [addon.panels._newest(each) for each in addon.link.polling.session.tasks]"
+    assert all(desk.ask(newest))
     keep(desk, "4-training")
     finished(desk)
     assert "trained" in said(desk)
