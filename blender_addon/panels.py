@@ -48,7 +48,7 @@ def _job(layout: bpy.types.UILayout, title: str) -> bool:
 
 
 def _newest(task: Task) -> int:
-    """The icon of the newest picture that a task shows of its work; 0: none, or not on this disk."""
+    """The icon of the newest picture of a task's work; 0: none, or not on this disk."""
     picture = task.progress.preview if task.progress else None
     return thumbnails.icon(Path(picture)) if picture else 0
 

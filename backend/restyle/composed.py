@@ -7,6 +7,7 @@ reference code does for its complementary data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 
 import cv2
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from backend.emolora.sampling import denoise, seeded_noise
 from backend.imaging.flatten import flatten
-from backend.imaging.masks import colour_outlines
+from backend.imaging.masks import colour_outlines, extend_colours
 from backend.jobs import GenerateJob, Progress, RestyleJob
 from backend.models.loading import Models
 from backend.progress import Meter, Show, Stage, unseen
@@ -30,6 +31,7 @@ DECIDED_BY = 0.85
 
 _SOFT = 0.045  # width of a drawn motif's edge, of its side
 _CRUMB = 1 / 400  # of the picture: smaller pieces are specks of noise
+_SMOOTH = 0.005  # outlines are evened out over this, of the picture's side
 _APART = 0.09  # what differs this much from the corners' colour, of 1, is the motif
 
 
@@ -78,7 +80,8 @@ def drawn_flat(
         picture: (S, S, 3), a motif on a plain ground.
 
     Returns:
-        (height, width, 3), and a mask (height, width), 1 on the motif.
+        (height, width, 3), even to beyond its outline, and how much of each pixel the motif covers
+        (height, width): 1 on it, between along its outline.
     """
     side = min(height, width)
     large = np.clip(cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
@@ -93,14 +96,18 @@ def drawn_flat(
     art = cv2.morphologyEx(art, cv2.MORPH_OPEN, np.ones((side // 100 * 2 + 1,) * 2, np.uint8))
     _, pieces, sizes, _ = cv2.connectedComponentsWithStats(art)
     art[sizes[pieces, cv2.CC_STAT_AREA] < _CRUMB * side**2] = 0
-    flat = flatten(sound, art, thread=side / 48.0)
+    spread = _SMOOTH * side
+    smooth = cv2.GaussianBlur(art.astype(np.float32), (0, 0), spread)
+    slope = 1.0 / (math.sqrt(2.0 * math.pi) * spread)  # of a straight outline, a pixel
+    soft = np.clip((smooth - 0.5) / slope + 0.5, 0.0, 1.0)
+    flat = flatten(extend_colours(sound, art > 0), soft > 0.0, thread=side / 48.0)
     sheet = np.empty((height, width, 3), np.float32)
     sheet[:] = ground
     cover = np.zeros((height, width), np.float32)
     top, left = (height - side) // 2, (width - side) // 2
     here = np.s_[top : top + side, left : left + side]
-    cover[here] = art
-    sheet[here] = np.where(art[..., None] > 0, flat, ground)
+    cover[here] = soft
+    sheet[here] = np.where(soft[..., None] > 0.0, flat, ground)
     return sheet, cover
 
 
@@ -142,5 +149,9 @@ def embroider_words(
         style_strength=job.style_strength,
         seed=job.seed,
     )
-    sewn = yield from restyle(models, style, rgba, art if art.any() else None, image, show)
-    return np.ascontiguousarray(sewn[..., :3])
+    where = (art > 0.0).astype(np.float32) if art.any() else None
+    sewn = yield from restyle(models, style, rgba, where, image, show)
+    if where is None:
+        return np.ascontiguousarray(sewn[..., :3])
+    ground = flat[where == 0.0][0]
+    return ground + art[..., None] * (sewn[..., :3] - ground)

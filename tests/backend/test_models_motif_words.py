@@ -58,7 +58,7 @@ def test_all_that_the_starter_knows_is_recognised_and_its_card_lists_it() -> Non
     base = profiles.get("starter").folder
     assert base is not None
     known = motif_words(base / "composer")
-    assert len(known.motifs) == 176
+    assert len(known.motifs) == 267
     said = [wording(name, colour) for name in known.motifs for colour in ("", *known.colours)]
     assert [known.recognised(each) for each in said] == said
     card = " ".join((base / "MODEL_CARD.md").read_text("utf-8").split())
