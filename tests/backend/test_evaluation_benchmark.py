@@ -15,8 +15,9 @@ import pytest
 from backend import cli
 from backend.errors import InputError, ResourceError
 from backend.evaluation.benchmark import making, work
+from backend.evaluation.benchmark import store as store_module
 from backend.evaluation.benchmark.settings import Extent, Settings
-from backend.evaluation.benchmark.store import Store
+from backend.evaluation.benchmark.store import JUDGES, MAKERS, Store, sources
 from backend.imaging.files import read_rgba
 from backend.models.profiles import Profile
 from backend.progress import outcome
@@ -161,6 +162,28 @@ def test_results_of_something_else_or_damaged_count_as_missing(tmp_path: Path) -
     assert store.get("cells/one", "another") is None
     (tmp_path / "store/cells/one.json").write_text('{"key": "key", "da')
     assert store.get("cells/one", "key") is None
+
+
+def test_results_of_other_code_count_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/one.py").write_text("ONE = 1\n")
+    (tmp_path / "judged.py").write_text("TWO = 2\n")
+    monkeypatch.setattr(store_module, "_PACKAGE", tmp_path)
+    found = [sources("made"), sources("judged.py"), sources("made", "judged.py")]
+    assert len(set(found)) == 3
+    sources.cache_clear()
+    (tmp_path / "made/one.py").write_text("ONE = 2\n")
+    (tmp_path / "made/page.css").write_text("")
+    assert sources("made") != found[0]
+    assert sources("judged.py") == found[1]
+    sources.cache_clear()
+
+
+def test_what_makes_and_judges_is_where_the_benchmark_looks() -> None:
+    package = Path(store_module.__file__).parents[2]
+    assert all((package / each).exists() for each in (*MAKERS, *JUDGES))
 
 
 @pytest.mark.parametrize("case", ["missing", "no image", "not an image"])

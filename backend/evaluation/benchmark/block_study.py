@@ -26,7 +26,7 @@ from backend.evaluation.benchmark.methods import METHODS, Method
 from backend.evaluation.benchmark.sets import Reference, designs, rendered
 from backend.evaluation.benchmark.settings import Extent, Settings
 from backend.evaluation.benchmark.statistics import bootstrap
-from backend.evaluation.benchmark.store import Store, digest
+from backend.evaluation.benchmark.store import JUDGES, MAKERS, Store, digest, sources
 from backend.jobs import Progress
 from backend.models import profiles
 from backend.models.loading import Models, load
@@ -142,7 +142,8 @@ def _judged(
 ) -> list[float]:
     name = f"choices/{reference.name}/{choice.name.replace(' ', '-')}"
     parts = [asdict(models.profile), models.fingerprint(), settings.seed, reference.key]
-    key = digest([*parts, settings.extent.steps, choice.blocks, [each.name for each in shown]])
+    parts += [sources(*MAKERS, *JUDGES), settings.extent.steps]
+    key = digest([*parts, choice.blocks, [each.name for each in shown]])
     known = store.get(name, key)
     if known is None:
         method = Method(

@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from backend.errors import InputError, ResourceError
 
-__all__ = ["Store", "digest"]
+__all__ = ["JUDGES", "MAKERS", "Store", "digest", "sources"]
 
 MARK = "benchmark.json"
+
+MAKERS = ("emolora", "imaging", "models", "preview", "restyle", "tasks.py")
+"""Folders and files of the package that styles and pictures come of."""
+JUDGES = ("evaluation/measures.py", "evaluation/truth.py", "evaluation/benchmark/scoring.py")
+"""What measures them."""
+
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def digest(value: Any) -> str:
@@ -20,6 +28,20 @@ def digest(value: Any) -> str:
     if not isinstance(value, bytes):
         value = json.dumps(value, sort_keys=True, default=str).encode()
     return hashlib.sha256(value).hexdigest()[:16]
+
+
+@cache
+def sources(*names: str) -> str:
+    """Digest of the Python files in folders, or of the one file, of this package.
+
+    What was made by other code is not what this code makes.
+    """
+    files = [each for name in names for each in sorted(_found(_PACKAGE / name))]
+    return digest([(str(each.relative_to(_PACKAGE)), digest(each.read_bytes())) for each in files])
+
+
+def _found(path: Path) -> list[Path]:
+    return [path] if path.is_file() else list(path.rglob("*.py"))
 
 
 class Store:

@@ -26,7 +26,7 @@ from backend.evaluation.benchmark.sets import (
     sample,
 )
 from backend.evaluation.benchmark.settings import QUICK, Settings, quickened
-from backend.evaluation.benchmark.store import Store, digest
+from backend.evaluation.benchmark.store import JUDGES, MAKERS, Store, digest, sources
 from backend.evaluation.benchmark.summary import summarise
 from backend.imaging.files import read_rgba, write_png
 from backend.jobs import Progress
@@ -62,6 +62,7 @@ class _Work:
     scorer: Scorer = field(default_factory=Scorer)
     loaded: Models | None = None
     fingerprint: str = ""
+    composer: str = ""
     blocks: dict[str, making.Blocks] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     cells: list[dict[str, Any]] = field(default_factory=list)
@@ -157,7 +158,11 @@ def _prepared(settings: Settings, profile: Profile | None) -> Steps[_Work]:
     )
     yield Progress(stage="making the sets", step=1, steps=1)
     work = _Work(settings, profile, store, methods, references, flats, prompts, meter)
-    work.fingerprint = (yield from _models(work, exact=True)).fingerprint()
+    models = yield from _models(work, exact=True)
+    work.fingerprint = models.fingerprint()
+    if models.composer is not None:
+        parts = sorted(models.composer.rglob("*.safetensors"))
+        work.composer = digest([digest(each.read_bytes()) for each in parts])
     return work
 
 
@@ -200,7 +205,7 @@ def _trained(work: _Work, reference: Reference, method: Method) -> Steps[None]:
 def _embroidered(work: _Work, reference: Reference, method: Method, design: Design) -> Steps[None]:
     name = f"cells/{reference.name}/{method.name}/{design.name}"
     art = digest(design.flat.tobytes() + design.art.tobytes())
-    key = digest([_style_key(work, reference, method), _how(method), art])
+    key = digest([*_judged(work, reference, method), art])
 
     def make(models: Models, style: Style, path: Path) -> Steps[NDArray[np.float32]]:
         return making.embroider(models, style, method, design, work.settings, path)
@@ -219,7 +224,7 @@ def _embroidered(work: _Work, reference: Reference, method: Method, design: Desi
 
 def _drawn(work: _Work, reference: Reference, method: Method, prompt: str) -> Steps[None]:
     name = f"words/{reference.name}/{method.name}/{prompt.replace(' ', '-')}"
-    key = digest([_style_key(work, reference, method), _how(method), prompt])
+    key = digest([*_judged(work, reference, method), prompt, work.composer])
 
     def make(models: Models, style: Style, path: Path) -> Steps[NDArray[np.float32]]:
         return making.draw(models, style, method, prompt, work.settings, path)
@@ -260,8 +265,9 @@ def _cell(
     return {**found, "reference": reference.name, "method": method.name, "picture": f"{name}.png"}
 
 
-def _how(method: Method) -> list[Any]:
-    return [method.start, method.strength]
+def _judged(work: _Work, reference: Reference, method: Method) -> list[Any]:
+    style = _style_key(work, reference, method)
+    return [style, method.start, method.strength, sources(*JUDGES)]
 
 
 def _key(work: _Work, reference: Reference, method: Method) -> str:
@@ -271,7 +277,8 @@ def _key(work: _Work, reference: Reference, method: Method) -> str:
     profile = replace(profile, folder=None)
     settings = asdict(profile)
     del settings["cpu_training"]  # the benchmark trains in float32
-    return digest([settings, work.fingerprint, work.settings.seed, reference.key])
+    made_by = [work.fingerprint, sources(*MAKERS)]
+    return digest([settings, *made_by, work.settings.seed, reference.key])
 
 
 def _style_key(work: _Work, reference: Reference, method: Method) -> str:
