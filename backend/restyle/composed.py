@@ -96,6 +96,9 @@ def drawn_flat(
     art = cv2.morphologyEx(art, cv2.MORPH_OPEN, np.ones((side // 100 * 2 + 1,) * 2, np.uint8))
     _, pieces, sizes, _ = cv2.connectedComponentsWithStats(art)
     art[sizes[pieces, cv2.CC_STAT_AREA] < _CRUMB * side**2] = 0
+    # Again on even ground: the composer draws a bright rim, beside which nothing seems to fade.
+    even = np.where(art[..., None] > 0, sound, ground)
+    sound = colour_outlines(even, art > 0, art == 0, depth=_SOFT * side)
     spread = _SMOOTH * side
     smooth = cv2.GaussianBlur(art.astype(np.float32), (0, 0), spread)
     slope = 1.0 / (math.sqrt(2.0 * math.pi) * spread)  # of a straight outline, a pixel
@@ -141,7 +144,7 @@ def embroider_words(
     flat, art = drawn_flat(picture, height, width)
     meter.preview = show(flat)
     yield meter.tick("composing")
-    rgba = np.dstack([flat, np.ones((height, width), np.float32)])
+    rgba = np.dstack([flat, (art > 0.0) if art.any() else np.ones_like(art)]).astype(np.float32)
     image = RestyleJob(
         style=job.style,
         input=job.prompt,
@@ -149,9 +152,8 @@ def embroider_words(
         style_strength=job.style_strength,
         seed=job.seed,
     )
-    where = (art > 0.0).astype(np.float32) if art.any() else None
-    sewn = yield from restyle(models, style, rgba, where, image, show)
-    if where is None:
+    sewn = yield from restyle(models, style, rgba, None, image, show)
+    if not art.any():
         return np.ascontiguousarray(sewn[..., :3])
-    ground = flat[where == 0.0][0]
+    ground = flat[art == 0.0][0]
     return ground + art[..., None] * (sewn[..., :3] - ground)

@@ -155,17 +155,22 @@ def test_a_composed_motif_becomes_even_colours_and_a_mask() -> None:
     assert _near(flat[64, 110], (0.9, 0.1, 0.1)) < 5.0
 
 
-def test_soft_edges_are_sewn_in_the_colour_further_in() -> None:
+@pytest.mark.parametrize("rim", [False, True])
+def test_soft_edges_are_sewn_in_the_colour_further_in(rim: bool) -> None:
     y, x = np.mgrid[:64, :64]
     inside = np.hypot(y - 31.5, x - 31.5) < 24
     linen, red = np.float32([0.86, 0.84, 0.79]), np.float32([0.82, 0.13, 0.14])
     picture = cv2.GaussianBlur(np.where(inside[..., None], red, linen), (0, 0), 1.5)
+    if rim:  # as the composer draws beside strong colours
+        beside = np.abs(np.hypot(y - 31.5, x - 31.5) - 27) < 1.5
+        picture = np.where(beside[..., None], np.float32([0.93, 0.91, 0.86]), picture)
     picture[2:4, 2:4] = 1.0  # a speck
     flat, art = drawn_flat(picture, 256, 256)
     assert art.mean() == pytest.approx(inside.mean(), rel=0.06)
     assert not art[:24, :24].any()
     away = delta_e(rgb_to_lab(flat), rgb_to_lab(np.tile(red, (256, 256, 1))))[art > 0]
     assert np.quantile(away, 0.95) < 8.0
+    assert len(np.unique(art)) > 10  # no steps along the outline
 
 
 def test_the_shipped_composer_draws_what_it_is_asked_for() -> None:
