@@ -144,7 +144,8 @@ def embroider_words(
     flat, art = drawn_flat(picture, height, width)
     meter.preview = show(flat)
     yield meter.tick("composing")
-    rgba = np.dstack([flat, (art > 0.0) if art.any() else np.ones_like(art)]).astype(np.float32)
+    cover = art if art.any() else np.ones_like(art)  # where nothing stands out, all is sewn
+    rgba = np.dstack([flat, cover > 0.0]).astype(np.float32)
     image = RestyleJob(
         style=job.style,
         input=job.prompt,
@@ -153,7 +154,5 @@ def embroider_words(
         seed=job.seed,
     )
     sewn = yield from restyle(models, style, rgba, None, image, show)
-    if not art.any():
-        return np.ascontiguousarray(sewn[..., :3])
-    ground = flat[art == 0.0][0]
-    return ground + art[..., None] * (sewn[..., :3] - ground)
+    ground = flat.reshape(-1, 3)[cover.argmin()]
+    return ground + cover[..., None] * (sewn[..., :3] - ground)
