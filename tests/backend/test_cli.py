@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from running import environment, preview_job, wait_until
 
 from backend import cli
@@ -129,6 +130,9 @@ def test_an_interrupt_is_an_exit_code(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_real_interrupt_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     job = preview_job(tmp_path)
+    # A design that takes seconds: on a busy machine the small one is done before the signal comes.
+    large = Image.open(job["input"]).resize((2048, 2048))
+    large.save(job["input"])
     before = set(tmp_path.iterdir())
     arguments = [f"--{name}={job[name]}" for name in ("reference", "input", "out")]
     process = subprocess.Popen(
