@@ -83,14 +83,14 @@ def decode(
     models: Models,
     latents: torch.Tensor,
     grid: Grid,
-    less: tuple[float, torch.Tensor] | None = None,
+    less: torch.Tensor | None = None,
 ) -> Generator[None, None, NDArray[np.float32]]:
     """rgb (8H, 8W, 3) in [0, 1] of scaled latents (C, H, W); yields once a window.
 
     Pixels that no window covers are 0.
 
     Args:
-        less: a share, and other latents whose rgb is taken off as much; yields twice a window.
+        less: other latents, whose rgb is taken off; yields twice a window.
     """
     blend = Blend(grid, 3, models.factor)
     for top, left in grid.spots:
@@ -98,8 +98,7 @@ def decode(
         rgb = models.decode(latents[here])[0]
         yield
         if less is not None:
-            share, others = less
-            rgb.sub_(models.decode(others[here])[0], alpha=share)
+            rgb -= models.decode(less[here])[0]
             yield
         blend.add((top, left), rgb)
     return blend.mean().permute(1, 2, 0).numpy()

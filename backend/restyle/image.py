@@ -169,8 +169,7 @@ def restyle(
             meter.preview = show(look(clean)[:tall, :wide])
 
     # The autoencoder smears fine thread; what it loses of the preview is given back.
-    kept = 1.0 - settings.strength
-    smeared = (kept, latents) if settings.from_preview else None
+    smeared = latents if settings.from_preview else None
     words = make_words(models, style, models.profile.prompts(), settings.guidance)
     if settings.inverted:
         grids = windows.of(len(timesteps), ends=False)
@@ -203,8 +202,7 @@ def restyle(
     )
     sewn = sewn[:height, :width]
     if settings.from_preview:
-        for row, sharp in zip(sewn, start):  # large pictures: no copies
-            row += kept * sharp
+        sewn += start
     np.clip(sewn, 0.0, 1.0, out=sewn)
     if settings.colours != "none":
         in_strips(sewn, start, settings.colours, COARSE * models.profile.window, inside)

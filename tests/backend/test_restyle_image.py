@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,6 +71,24 @@ def test_as_many_rows_go_through_the_unet_as_passes_are_said(
     finally:
         hook.remove()
     assert sum(seen) == passes(models, style, job)
+
+
+def test_what_denoising_leaves_alone_is_the_preview_itself(
+    models: Models, style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def idle(models: Models, latents: torch.Tensor, *_: Any) -> Generator[None, None, torch.Tensor]:
+        yield
+        return latents
+
+    monkeypatch.setattr("backend.restyle.image.invert", idle)
+    monkeypatch.setattr("backend.restyle.image.denoise", idle)
+    shown: list[np.ndarray] = []
+    job = _job(start="preview", colours="none")
+    result = finish(
+        restyle(models, style, _opaque(75, 211), None, job, lambda each: shown.append(each.copy()))
+    )
+    # The autoencoder has had no training: what it makes of a picture is nothing like it.
+    assert np.abs(result[..., :3] - np.clip(shown[0], 0.0, 1.0)).max() < 1e-5
 
 
 def test_outside_the_mask_every_pixel_is_identical(models: Models, style: Style) -> None:
