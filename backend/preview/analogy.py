@@ -15,9 +15,10 @@ from backend.errors import InputError
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 from backend.imaging.edges import thread_width
 from backend.imaging.masks import bounding_box, densest
-from backend.preview.guides import Guides, make_guides, make_palette
+from backend.preview.flow import boundary_flow
+from backend.preview.guides import Guides, Palette, make_guides, make_palette
 from backend.preview.quilting import Quilter
-from backend.preview.shading import apply_shading
+from backend.preview.shading import apply_shading, relief_scale
 from backend.preview.source import build_library
 
 __all__ = ["synthesise"]
@@ -27,6 +28,8 @@ SOURCE_SIDE = 640
 STRIP_ROWS, LEAST_ROWS, STRIP_PIXELS = 1024, 256, 2**19
 # How far a boundary wanders between threads, in thread widths.
 RAGGED = 0.35
+# Thread width, in pixels, of the small copy that directions are worked out on.
+FLOW_THREAD = 2.5
 
 
 def synthesise(
@@ -71,6 +74,9 @@ def synthesise(
     palette = make_palette(target, inside)
     quilter = Quilter(library, seed)
     halo = int(8 * width) + library.patch
+    scale = min(1.0, FLOW_THREAD / width)
+    flow = _flow(target[y0:y1, x0:x1], inside[y0:y1, x0:x1], palette, width, scale)
+    wanted = library.lay.wanted(flow)
     kept: NDArray[np.float32] | None = None
     step = min(STRIP_ROWS, max(LEAST_ROWS, STRIP_PIXELS // (x1 - x0)))
     for top in range(y0, y1, step):
@@ -84,15 +90,14 @@ def synthesise(
         view = np.s_[top - low : top - low + rows, x0 - left : x1 - left]
         part = type(guides)(*(getattr(guides, name)[view] for name in guides.__slots__))
         lab = rgb_to_lab(target[top : top + rows, x0:x1])
-        canvas = np.zeros((rows, x1 - x0, 3), dtype=np.float32)
+        canvas = np.zeros((rows, x1 - x0), dtype=np.float32)
         done = 0
         if kept is not None:
             done = min(len(kept), rows)
             canvas[:done] = kept[:done]
-        quilter.fill(canvas, done, part, lab[..., 0])
+        quilter.fill(canvas, done, part, _enlarged(wanted, scale, top - y0, canvas), lab[..., 0])
         kept = canvas[bottom - top :]
-        relief = canvas + 0.0
-        relief[..., 0] += apply_shading(library.shading, part)
+        relief = (canvas + apply_shading(library.shading, part)) * relief_scale(lab[..., 0])
         lab = rgb_to_lab(_ragged(target[top : top + rows, x0:x1], canvas, part, width))
         _write(result, relief[: bottom - top], lab[: bottom - top], inside, top, x0)
     return result
@@ -127,11 +132,41 @@ def _prepare_reference(
     return np.clip(photo, 0, 1), np.clip(flat, 0, 1), art > 0.5, wanted
 
 
+def _flow(
+    target: NDArray[np.floating],
+    inside: NDArray[np.bool_],
+    palette: Palette,
+    thread: float,
+    scale: float,
+) -> NDArray[np.float32]:
+    """`boundary_flow` of the whole target, on a copy of it made smaller by `scale`.
+
+    Directions vary slowly, and even a region's far side matters for them.
+    """
+    size = tuple(max(1, round(side * scale)) for side in inside.shape[::-1])
+    small = cv2.resize(np.ascontiguousarray(target, np.float32), size, interpolation=cv2.INTER_AREA)
+    within = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    guides = make_guides(small, within, palette, scale * thread)
+    return boundary_flow(guides.distance, scale * thread)
+
+
+def _enlarged(
+    small: NDArray[np.float32], scale: float, top: int, like: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The part of a small map from row `top` of the large one on, as large as `like`."""
+    back = np.array([[scale, 0.0, 0.5 * scale - 0.5], [0.0, scale, scale * (top + 0.5) - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = cv2.warpAffine(
+        small, back, like.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(part, np.float32)
+
+
 def _ragged(
     target: NDArray[np.float32], detail: NDArray[np.float32], guides: Guides, thread: float
 ) -> NDArray[np.float32]:
     """Let boundaries follow the thread: a gap between threads shows what lies beyond the edge."""
-    soft = cv2.GaussianBlur(detail[..., 0], (0, 0), thread / 8.0)
+    soft = cv2.GaussianBlur(detail, (0, 0), thread / 8.0)
     spread = float(soft[guides.labels >= 0].std()) if (guides.labels >= 0).any() else 1.0
     gap = np.clip(-soft / max(2.0 * spread, 1e-3), -0.5, 1.0)
     near = np.clip(1.0 - guides.distance, 0.0, 1.0)
@@ -151,8 +186,8 @@ def _write(
     left: int,
 ) -> None:
     """Add detail to the target's lightness; its A and B stay, whatever fringes the photo has."""
-    rows, columns = detail.shape[:2]
+    rows, columns = detail.shape
     sewn = lab.copy()
-    sewn[..., 0] = np.clip(lab[..., 0] + detail[..., 0], 0.0, 100.0)
+    sewn[..., 0] = np.clip(lab[..., 0] + detail, 0.0, 100.0)
     here = np.s_[top : top + rows, left : left + columns]
     result[here] = np.where(inside[here][..., None], lab_to_rgb(sewn), result[here])

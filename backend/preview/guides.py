@@ -1,4 +1,4 @@
-"""What steers the synthesis: where region boundaries lie, and which way threads should run.
+"""What steers the synthesis: the regions, and where their boundaries lie.
 
 Guides after Hertzmann et al., "Image Analogies" (2001), section 4; the choice of guides (distance
 to and direction of the nearest boundary, art or cloth) is this project's.
@@ -31,18 +31,14 @@ class Guides:
     Attributes:
         labels: region colour, a row of the palette; -1 outside the mask.
         bump: 1 on a region boundary, falling to 0 at `REACH` thread widths.
-        distance: to the nearest boundary, in thread widths, at most 2 × `REACH`.
+        distance: to the nearest boundary, in thread widths.
         inward: direction away from the nearest boundary, radians.
-        tangent_cos, tangent_sin: doubled angle of the nearest boundaries' direction, its length
-            (0 to 1) how well they agree.
     """
 
     labels: NDArray[np.int16]
     bump: NDArray[np.float32]
     distance: NDArray[np.float32]
     inward: NDArray[np.float32]
-    tangent_cos: NDArray[np.float32]
-    tangent_sin: NDArray[np.float32]
 
 
 def make_palette(rgb: NDArray[np.floating], mask: NDArray[np.bool_], most: int = 14) -> Palette:
@@ -129,20 +125,13 @@ def make_guides(
     if boundary.any():
         distance = cv2.distanceTransform((~boundary).astype(np.uint8), cv2.DIST_L2, 5)
     else:
-        distance = np.full(labels.shape, 1e6, dtype=np.float32)
+        distance = np.full(labels.shape, 4.0 * max(labels.shape), dtype=np.float32)
     bump = np.clip(1.0 - distance / (REACH * thread), 0.0, 1.0).astype(np.float32)
-    # Wide averaging lets both sides of a stroke agree on its direction.
     ramp = cv2.GaussianBlur(np.minimum(distance, 6.0 * thread), (0, 0), max(1.0, thread / 3.0))
     dx, dy = cv2.Scharr(ramp, cv2.CV_32F, 1, 0), cv2.Scharr(ramp, cv2.CV_32F, 0, 1)
-    sigma = 2.5 * thread
-    xx, yy, xy = (cv2.GaussianBlur(each, (0, 0), sigma) for each in (dx * dx, dy * dy, dx * dy))
-    total = np.maximum(xx + yy, 1e-6)
-    # Normal of the boundary at doubled angle is (xx - yy, 2 xy); its tangent is the opposite.
     return Guides(
         labels=labels,
         bump=bump,
-        distance=np.minimum(distance / thread, 2.0 * REACH).astype(np.float32),
+        distance=(distance / thread).astype(np.float32),
         inward=np.arctan2(dy, dx).astype(np.float32),
-        tangent_cos=((yy - xx) / total).astype(np.float32),
-        tangent_sin=(-2.0 * xy / total).astype(np.float32),
     )

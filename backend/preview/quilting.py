@@ -24,6 +24,7 @@ INTRUSION_WEIGHT = 30.0
 PENALTY_WEIGHT = 2.0
 DIRECTION_WEIGHT = 1.6
 LIGHTNESS_WEIGHT = 0.012
+FLAW_WEIGHT = 1.0
 JITTER = 0.9
 REUSE_WEIGHT = 0.10
 
@@ -61,13 +62,13 @@ class Quilter:
         self.step = self.patch - self.overlap
         looks = library.look(library.places)
         jitter = self.rng.random((len(library.places), 2)).astype(np.float32)
-        self.tree = cKDTree(self._features(looks.bumps, looks.direction, looks.lightness, jitter))
+        self.tree = cKDTree(self._features(looks, jitter))
         rows, columns = (int(side / (self.patch / 2.0)) + 2 for side in library.maps.shape[:2])
         self.used = np.zeros((rows, columns), dtype=np.float32)
         shape = (self.patch, self.patch)
         # Every other pixel of a patch is enough to compare it by.
         self.windows = np.lib.stride_tricks.sliding_window_view(
-            library.detail[..., 0],
+            library.detail,
             shape,
             axis=(1, 2),
         )[..., ::2, ::2]
@@ -79,39 +80,17 @@ class Quilter:
         return np.minimum(cells, np.array(self.used.shape) - 1)
 
     @staticmethod
-    def _features(
-        bumps: NDArray[np.float32],
-        direction: NDArray[np.float32],
-        lightness: NDArray[np.float32],
-        jitter: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
+    def _features(looks: Looks, jitter: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate(
             [
-                bumps * (BOUNDARY_WEIGHT / DESCRIPTOR_SIDE),
-                direction * DIRECTION_WEIGHT,
-                lightness[..., None] * LIGHTNESS_WEIGHT,
+                looks.bumps * (BOUNDARY_WEIGHT / DESCRIPTOR_SIDE),
+                looks.direction * DIRECTION_WEIGHT,
+                looks.lightness[..., None] * LIGHTNESS_WEIGHT,
+                looks.penalty[..., None] * FLAW_WEIGHT,
                 jitter * JITTER,
             ],
             axis=-1,
         ).astype(np.float32)
-
-    def wanted_direction(
-        self, guides: Guides, rows: NDArray[np.integer], columns: NDArray[np.integer]
-    ) -> NDArray[np.float32]:
-        """Thread direction wanted at N pixels, (N, 2): doubled angle times certainty."""
-        library = self.library
-        tangent_c, tangent_s = (
-            each[rows, columns] for each in (guides.tangent_cos, guides.tangent_sin)
-        )
-        follow = float(np.clip((library.follows - 0.25) / 0.35, 0.0, 1.0))
-        cos, sin = np.cos(library.offset), np.sin(library.offset)
-        along_c = tangent_c * cos - tangent_s * sin
-        along_s = tangent_s * cos + tangent_c * sin
-        mix = follow * np.hypot(along_c, along_s)
-        fixed_c, fixed_s = np.cos(library.common), np.sin(library.common)
-        c = mix * along_c + (1.0 - mix) * 0.8 * fixed_c
-        s = mix * along_s + (1.0 - mix) * 0.8 * fixed_s
-        return np.stack([c, s], axis=1).astype(np.float32)
 
     def _describe(
         self, bump: NDArray[np.float32], tops: NDArray[np.int32], lefts: NDArray[np.int32]
@@ -127,15 +106,17 @@ class Quilter:
         canvas: NDArray[np.float32],
         done_rows: int,
         guides: Guides,
+        direction: NDArray[np.float32],
         lightness: NDArray[np.float32],
     ) -> None:
-        """Fill `canvas` (H, W, 3) wherever `guides.labels` >= 0.
+        """Fill `canvas` (H, W) wherever `guides.labels` >= 0.
 
         Args:
             canvas: detail so far; its first `done_rows` rows are finished and are overlapped.
+            direction: (H, W, 2) wanted of the threads, as of `Lay.wanted`.
             guides, lightness: of the same area.
         """
-        height, width = canvas.shape[:2]
+        height, width = canvas.shape
         patch, step = self.patch, self.step
         start = max(0, done_rows - self.overlap)
         tops = np.arange(start, max(height - self.overlap, start + 1), step)
@@ -148,18 +129,20 @@ class Quilter:
         grid_t, grid_l = tops[spots[:, 0]], lefts[spots[:, 1]]
         rows = np.minimum(grid_t + patch // 2, height - 1)
         columns = np.minimum(grid_l + patch // 2, width - 1)
-        query = self._features(
-            self._describe(guides.bump, grid_t, grid_l),
-            self.wanted_direction(guides, rows, columns),
-            lightness[rows, columns],
-            self.rng.random((len(grid_t), 2)).astype(np.float32),
+        wanted = Looks(
+            bumps=self._describe(guides.bump, grid_t, grid_l),
+            direction=direction[rows, columns],
+            lightness=lightness[rows, columns],
+            penalty=np.zeros(len(spots), np.float32),
+            home=np.zeros((len(spots), 2), np.float32),
         )
+        query = self._features(wanted, self.rng.random((len(spots), 2)).astype(np.float32))
         count = min(CANDIDATES, len(self.library.places))
         index = self.tree.query(query, k=count)[1].reshape(len(query), -1)
         # Patches at the border are whole, too; what lies beyond is cut off at the end.
-        wide = np.zeros((height + patch, width + patch, 3), dtype=np.float32)
+        wide = np.zeros((height + patch, width + patch), dtype=np.float32)
         wide[:height, :width] = canvas
-        filled = np.zeros(wide.shape[:2], dtype=bool)
+        filled = np.zeros(wide.shape, dtype=bool)
         filled[:done_rows] = True
         placed = np.full((len(tops) + 1, len(lefts) + 2, 3), -1, dtype=np.int64)
         # Patches of one front do not touch each other, and all that they overlap is of earlier
@@ -181,7 +164,7 @@ class Quilter:
         query: NDArray[np.float32],
         index: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """The best for N spots, (N, patch, patch, 3): of those at `index`, or what goes on.
+        """The best for N spots, (N, patch, patch): of those at `index`, or what goes on.
 
         Args:
             placed: (rows + 1, columns + 2, 3) what was chosen so far; row, column + 1 of a spot.
@@ -214,7 +197,7 @@ class Quilter:
         corners = spots * step + (start, 0)
         half = [np.s_[t : t + patch : 2, x : x + patch : 2] for t, x in corners.tolist()]
         weight = np.stack([filled[each] for each in half]).astype(np.float32)
-        have = np.stack([canvas[..., 0][each] for each in half])
+        have = np.stack([canvas[each] for each in half])
         total = np.maximum(weight.sum(axis=(1, 2)), 1.0)
         scale = (have**2 * weight).sum(axis=(1, 2)) / total + 1.0
         apart = self.windows[tuple(np.moveaxis(places, -1, 0))] - have[:, None]
@@ -232,8 +215,8 @@ class Quilter:
     def _guide_cost(self, looks: Looks, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """How badly patches fit the target's guides, (..., N); `query` (..., 1, D), or one's."""
         jitter = np.zeros((*looks.lightness.shape, 2), dtype=np.float32)
-        features = self._features(looks.bumps, looks.direction, looks.lightness, jitter)
-        cost = ((features[..., :-2] - query[..., :-2]) ** 2).sum(axis=-1)
+        features = self._features(looks, jitter)
+        cost = ((features[..., :-3] - query[..., :-3]) ** 2).sum(axis=-1)
         # A boundary in the patch where the target has none would show the reference's motif.
         wanted = query[..., : DESCRIPTOR_SIDE**2] * (DESCRIPTOR_SIDE / BOUNDARY_WEIGHT)
         extra = np.maximum(looks.bumps - wanted, 0.0)
@@ -248,12 +231,12 @@ class Quilter:
         corners: NDArray[np.int64],
         new: NDArray[np.float32],
     ) -> None:
-        """Lay patches, (N, patch, patch, 3), at (N, 2) corners, cut along the least error."""
+        """Lay patches, (N, patch, patch), at (N, 2) corners, cut along the least error."""
         patch, band = self.patch, self.overlap
         views = [np.s_[t : t + patch, x : x + patch] for t, x in corners.tolist()]
         old = np.stack([canvas[view] for view in views])
         known = np.stack([filled[view] for view in views])
-        error = ((new[..., 0] - old[..., 0]) ** 2) * known
+        error = ((new - old) ** 2) * known
         cuts = _seams(np.concatenate([error[:, :, :band], error[:, :band].transpose(0, 2, 1)]))
         left, above = cuts[: len(new)], cuts[len(new) :].transpose(0, 2, 1)
         alpha = np.ones(known.shape, dtype=np.float32)
@@ -263,7 +246,7 @@ class Quilter:
         alpha[:, :band] *= np.where(below, above, 1.0)
         # One pixel of feather hides the cut without softening thread.
         alpha = np.stack([cv2.GaussianBlur(each, (0, 0), 0.7) for each in alpha])
-        alpha = np.where(known, alpha, 1.0)[..., None]
+        alpha = np.where(known, alpha, 1.0)
         for view, mixed in zip(views, old * (1.0 - alpha) + new * alpha):
             canvas[view] = mixed
             filled[view] = True

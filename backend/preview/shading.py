@@ -1,4 +1,4 @@
-"""Relief at region boundaries: how light or dark embroidery is by distance from the edge.
+"""Relief: how its lightness scales with the thread's, and how it runs at region boundaries.
 
 Sewn areas stand up from the cloth, dip where two meet and catch light on one flank. The profile is
 measured in the reference, per direction of the boundary, and laid along the target's boundaries.
@@ -12,13 +12,29 @@ from numpy.typing import NDArray
 
 from backend.preview.guides import REACH, Guides
 
-__all__ = ["apply_shading", "measure_shading"]
+__all__ = ["apply_shading", "measure_shading", "relief_scale"]
 
 DISTANCES = 13
 DIRECTIONS = 8
 # Pixels a bin must have before its own mean is believed over that of all directions.
 TRUSTED = 60.0
 LARGEST = 14.0
+# CIELAB lightness whose relief counts as 1, and what dark thread's own sheen adds to it.
+USUAL, SHEEN = 60.0, 24.0
+# Highlights on light thread meet white: from where on, and how soon.
+LIGHT, HEADROOM = 75.0, 35.0
+
+
+def relief_scale(lightness: NDArray[np.floating]) -> NDArray[np.float32]:
+    """How strong relief is on thread of a lightness, against that on thread of a usual one.
+
+    Light and shade multiply a colour (CIELAB's L + 16 is its cube root), until there is no room
+    left for highlights. Photos of several embroideries, and the stitch renderer, bear it out.
+    """
+    level = np.clip(lightness, 0.0, 100.0)
+    scale = (level + SHEEN) / (USUAL + SHEEN)
+    scale *= np.minimum(1.0, 1.0 - (level - LIGHT) / HEADROOM)
+    return scale.astype(np.float32)
 
 
 def _bins(guides: Guides) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -31,10 +47,10 @@ def _bins(guides: Guides) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def measure_shading(
     residual: NDArray[np.float32], guides: Guides, thread: float
 ) -> NDArray[np.float32]:
-    """Mean lightness by direction and distance.
+    """Mean relief by direction and distance.
 
     Args:
-        residual: (H, W) lightness minus its mean in the region, L units.
+        residual: (H, W) lightness minus its mean in the region, over `relief_scale`.
         guides: of the reference.
         thread: thread width in pixels.
 
@@ -59,7 +75,7 @@ def measure_shading(
 
 
 def apply_shading(profile: NDArray[np.float32], guides: Guides) -> NDArray[np.float32]:
-    """Lightness to add along the target's boundaries, (H, W) in L units."""
+    """Relief to add along the target's boundaries, (H, W)."""
     distance, direction = _bins(guides)
     # One wrapped direction on either side, so that interpolation knows the circle.
     table = np.concatenate([profile[-1:], profile, profile[:1]])

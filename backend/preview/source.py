@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 from backend.imaging.edges import orientation
 from backend.imaging.masks import bounding_box
+from backend.preview.flow import Lay, boundary_flow, measure_lay
 from backend.preview.guides import make_guides, make_palette, region_labels
-from backend.preview.shading import measure_shading
+from backend.preview.shading import measure_shading, relief_scale
 
 __all__ = [
     "DESCRIPTOR_SIDE",
@@ -56,16 +57,15 @@ class Library:
     """Patches of detail to choose from.
 
     Attributes:
-        detail: (R, S, S, 3) CIELAB detail of the reference in R rotations.
+        detail: (R, S, S) relief of the reference in R rotations: lightness finer than its
+            regions, over `relief_scale`.
         usable: (R, S, S) whether a patch with this top left corner lies within the art.
         places: (N, 3) sampled patches: rotation, top, left.
         patch: side of a patch in pixels.
         maps: (h, w, 5) of the unrotated reference: softened boundaries, thread direction
             (doubled angle times coherence) as cosine and sine, lightness, penalty.
-        shading: lightness by direction and distance of the boundary, see `shading.py`.
-        follows: how closely threads keep to the boundaries' direction, 0 to 1.
-        offset: doubled angle from the boundary's tangent to the thread, radians.
-        common: doubled angle of the commonest thread direction, radians.
+        shading: relief by direction and distance of the boundary, see `shading.py`.
+        lay: how threads lie.
         to_home: (R, 2, 3) affine maps from rotated to unrotated pixels.
     """
 
@@ -75,9 +75,7 @@ class Library:
     patch: int
     maps: NDArray[np.float32]
     shading: NDArray[np.float32]
-    follows: float
-    offset: float
-    common: float
+    lay: Lay
     to_home: NDArray[np.float64]
 
     def look(self, places: NDArray[np.integer]) -> Looks:
@@ -169,7 +167,7 @@ def _photo_labels(
 def region_means(
     values: NDArray[np.float32], labels: NDArray[np.integer], sigma: float
 ) -> NDArray[np.float32]:
-    """Smooth mean of (H, W, C) `values` that never looks across a region's boundary."""
+    """Smooth mean of (H, W) `values` that never looks across a region's boundary."""
     mean = np.zeros_like(values)
     # Three box blurs are near enough a Gaussian, and cost the same at any width.
     box = (2 * round(sigma) + 1,) * 2
@@ -185,7 +183,7 @@ def region_means(
         view = np.s_[y0:y1, x0:x1]
         inside = here[view]
         share = np.maximum(blur(inside.astype(np.float32)), 1e-4)
-        smooth = blur(values[view] * inside[..., None]) / share[..., None]
+        smooth = blur(values[view] * inside) / share
         mean[view][inside] = smooth[inside]
     return mean
 
@@ -198,9 +196,9 @@ def _quality(
     Remains of the motif show as energy coarser than thread; blur and glare as lack of thread.
     """
     box = (patch, patch)
-    coarse = cv2.GaussianBlur(detail[..., 0], (0, 0), 1.2 * thread)
+    coarse = cv2.GaussianBlur(detail, (0, 0), 1.2 * thread)
     low = np.sqrt(cv2.blur(coarse**2, box))
-    fine = np.sqrt(cv2.blur((detail[..., 0] - coarse) ** 2, box))
+    fine = np.sqrt(cv2.blur((detail - coarse) ** 2, box))
     usual_low, usual_fine = float(np.median(low[mask])), float(np.median(fine[mask]))
     uneven = np.maximum(low / max(usual_low, 1e-3) - 1.3, 0.0)
     dull = np.maximum(np.log(max(usual_fine, 1e-3) / np.maximum(fine, 1e-3)) - 0.2, 0.0)
@@ -247,25 +245,21 @@ def build_library(
     lab = rgb_to_lab(photo)
     seen = _photo_labels(lab, mask, thread)
     labels = np.where(mask, guides.labels.astype(np.int32) * 16 + seen, -1)
-    detail = lab - region_means(lab, labels, 1.6 * thread)
-    detail[..., 0] = without_outlines(detail[..., 0], mask, guides.distance)
+    light = np.ascontiguousarray(lab[..., 0])
+    flat = region_means(light, labels, 4.0 * thread)
+    scale = relief_scale(flat)
+    detail = (light - region_means(light, labels, 1.6 * thread)) / scale
+    detail = without_outlines(detail, mask, guides.distance)
     quality = _quality(detail, mask, patch, thread)
-    flat = region_means(lab, labels, 4.0 * thread)
     # Lightness alone: threads of several hues may lie side by side in one fill.
-    grey = lab_to_rgb(np.dstack([flat[..., 0], np.zeros_like(flat[..., 1:])]))
+    grey = lab_to_rgb(np.dstack([flat, np.zeros_like(flat), np.zeros_like(flat)]))
     own = make_guides(grey, mask, make_palette(grey, mask), thread)
     bump = np.maximum(guides.bump, own.bump)
     design_l = rgb_to_lab(design)[..., 0]
-    angle, coherence = orientation(detail[..., 0] * mask, 1.5 * thread)
+    angle, coherence = orientation(detail * mask, 1.5 * thread)
     height, width = mask.shape
-
-    weight = coherence * mask
     cos2, sin2 = np.cos(2 * angle), np.sin(2 * angle)
-    tangent = np.arctan2(guides.tangent_sin, guides.tangent_cos)
-    agreement = np.hypot(guides.tangent_sin, guides.tangent_cos)
-    relative = np.sum(weight * agreement * np.exp(1j * (2 * angle - tangent)))
-    total = max(float((weight * agreement).sum()), 1e-6)
-    common = np.sum(weight * np.exp(2j * angle))
+    lay = measure_lay(angle, coherence * mask, boundary_flow(guides.distance, thread))
 
     side = int(np.ceil(np.hypot(height, width)))
     details, usables, maps = [], [], []
@@ -294,10 +288,8 @@ def build_library(
             [soften(bump, patch), cos2 * coherence, sin2 * coherence, design_l, quality]
         ).astype(np.float32),
         shading=measure_shading(
-            lab[..., 0] - region_means(lab, labels, 6.0 * thread)[..., 0], guides, thread
+            (light - region_means(light, labels, 6.0 * thread)) / scale, guides, thread
         ),
-        follows=float(abs(relative) / total),
-        offset=float(np.angle(relative)),
-        common=float(np.angle(common)),
+        lay=lay,
         to_home=np.stack(maps),
     )

@@ -13,8 +13,9 @@ from backend.imaging.colour import delta_e, rgb_to_lab
 from backend.imaging.edges import orientation, thread_width
 from backend.imaging.masks import extend_colours
 from backend.preview import analogy, source
+from backend.preview.flow import boundary_flow, measure_lay
 from backend.preview.guides import make_guides, make_palette
-from backend.preview.shading import apply_shading, measure_shading
+from backend.preview.shading import apply_shading, measure_shading, relief_scale
 from backend.progress import outcome
 
 
@@ -194,3 +195,55 @@ def test_a_neighbours_colour_beside_an_edge_is_no_thread() -> None:
     cut = source.without_outlines(detail, np.ones((64, 64), bool), distance)
     assert 6.0 < cut.max() < 9.0
     np.testing.assert_array_equal(cut[:, :31], detail[:, :31])
+
+
+def test_boundaries_tell_the_middle_of_a_wide_area_its_direction() -> None:
+    thread, height = 4.0, 240
+    y, x = np.mgrid[:height, :360].astype(np.float32)
+    slant = np.deg2rad(20.0)
+    across = -(x - 180) * np.sin(slant) + (y - 120) * np.cos(slant)
+    distance = np.abs(np.abs(across) - 90.0) / thread  # a band 45 threads wide
+    flow = boundary_flow(distance, thread)
+    middle = flow[120, 180]
+    assert np.hypot(*middle) > 0.8
+    assert np.arctan2(middle[1], middle[0]) / 2 == pytest.approx(slant, abs=0.05)
+
+
+def test_direction_turns_slowly_where_boundaries_disagree() -> None:
+    y, x = np.mgrid[:240, :240].astype(np.float32)
+    distance = np.abs(np.maximum(np.abs(x - 120), np.abs(y - 120)) - 100.0) / 4.0  # a square
+    flow = boundary_flow(distance, 4.0)
+    inside = flow[40:200, 40:200]
+    step = np.hypot(*np.moveaxis(np.diff(inside, axis=1), -1, 0))
+    assert step.max() < 0.2  # of 2, which would be a quarter turn from one pixel to the next
+
+
+def test_threads_of_one_direction_do_not_follow_a_straight_motif() -> None:
+    straight = np.zeros((80, 80))
+    flow = np.zeros((80, 80, 2))
+    flow[..., 0] = 1.0  # outlines run the same way
+    lay = measure_lay(straight + 0.3, np.ones((80, 80)), flow)
+    assert lay.follows < 0.6
+    flow[:40, :, 0] = -1.0  # half of them do not
+    lay = measure_lay(straight + 0.3, np.ones((80, 80)), flow)
+    assert lay.follows == 0.0
+    assert lay.common == pytest.approx(0.6)
+    assert np.angle(complex(*lay.wanted(np.zeros(2)))) == pytest.approx(0.6)
+
+
+def test_threads_along_a_round_motif_follow_it() -> None:
+    y, x = np.mgrid[-40:40, -40:40] + 0.5
+    tangent = np.arctan2(y, x) + np.pi / 2
+    flow = np.dstack([np.cos(2 * tangent), np.sin(2 * tangent)])
+    lay = measure_lay(tangent + 0.5, np.ones(tangent.shape), flow)
+    assert lay.follows > 0.95
+    assert lay.offset == pytest.approx(1.0, abs=1e-3)
+    wanted = lay.wanted(flow[5, 60])
+    turned = np.angle(complex(*wanted) * np.exp(-2j * (tangent[5, 60] + 0.5)))
+    assert abs(turned) < 0.1
+
+
+def test_relief_is_strongest_on_thread_neither_dark_nor_white() -> None:
+    black, grey, light, white = relief_scale(np.array([5.0, 50.0, 75.0, 98.0]))
+    assert black < grey < light
+    assert 0.2 < white < 0.6 * light
