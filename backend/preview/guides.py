@@ -30,13 +30,11 @@ class Guides:
 
     Attributes:
         labels: region colour, a row of the palette; -1 outside the mask.
-        bump: 1 on a region boundary, falling to 0 at `REACH` thread widths.
         distance: to the nearest boundary, in thread widths.
         inward: direction away from the nearest boundary, radians.
     """
 
     labels: NDArray[np.int16]
-    bump: NDArray[np.float32]
     distance: NDArray[np.float32]
     inward: NDArray[np.float32]
 
@@ -126,12 +124,10 @@ def make_guides(
         distance = cv2.distanceTransform((~boundary).astype(np.uint8), cv2.DIST_L2, 5)
     else:
         distance = np.full(labels.shape, 4.0 * max(labels.shape), dtype=np.float32)
-    bump = np.clip(1.0 - distance / (REACH * thread), 0.0, 1.0).astype(np.float32)
     ramp = cv2.GaussianBlur(np.minimum(distance, 6.0 * thread), (0, 0), max(1.0, thread / 3.0))
     dx, dy = cv2.Scharr(ramp, cv2.CV_32F, 1, 0), cv2.Scharr(ramp, cv2.CV_32F, 0, 1)
     return Guides(
         labels=labels,
-        bump=bump,
         distance=(distance / thread).astype(np.float32),
         inward=np.arctan2(dy, dx).astype(np.float32),
     )

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from backend.preview.guides import Guides
-from backend.preview.source import DESCRIPTOR_SIDE, Library, Looks, sample_points, soften
+from backend.preview.source import Library, Looks
 
 __all__ = ["Quilter"]
 
 CANDIDATES = 48
+# A boundary in a patch would show the reference's motif; the target's own are drawn by its colours
+# and `shading.py`.
 BOUNDARY_WEIGHT = 2.0
-INTRUSION_WEIGHT = 30.0
+INTRUSION_WEIGHT = 34.0
 PENALTY_WEIGHT = 2.0
 DIRECTION_WEIGHT = 1.6
 LIGHTNESS_WEIGHT = 0.012
@@ -83,23 +85,14 @@ class Quilter:
     def _features(looks: Looks, jitter: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate(
             [
-                looks.bumps * (BOUNDARY_WEIGHT / DESCRIPTOR_SIDE),
                 looks.direction * DIRECTION_WEIGHT,
                 looks.lightness[..., None] * LIGHTNESS_WEIGHT,
+                looks.boundary[..., None] * BOUNDARY_WEIGHT,
                 looks.penalty[..., None] * FLAW_WEIGHT,
                 jitter * JITTER,
             ],
             axis=-1,
         ).astype(np.float32)
-
-    def _describe(
-        self, bump: NDArray[np.float32], tops: NDArray[np.int32], lefts: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
-        """Boundary descriptors of the target's patches, (N, D)."""
-        points = sample_points(self.patch).astype(np.int32)
-        rows = np.minimum(tops[:, None] + points[None, :, 1], bump.shape[0] - 1)
-        columns = np.minimum(lefts[:, None] + points[None, :, 0], bump.shape[1] - 1)
-        return soften(bump, self.patch)[rows, columns]
 
     def fill(
         self,
@@ -130,9 +123,9 @@ class Quilter:
         rows = np.minimum(grid_t + patch // 2, height - 1)
         columns = np.minimum(grid_l + patch // 2, width - 1)
         wanted = Looks(
-            bumps=self._describe(guides.bump, grid_t, grid_l),
             direction=direction[rows, columns],
             lightness=lightness[rows, columns],
+            boundary=np.zeros(len(spots), np.float32),
             penalty=np.zeros(len(spots), np.float32),
             home=np.zeros((len(spots), 2), np.float32),
         )
@@ -213,16 +206,16 @@ class Quilter:
         )
 
     def _guide_cost(self, looks: Looks, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How badly patches fit the target's guides, (..., N); `query` (..., 1, D), or one's."""
-        jitter = np.zeros((*looks.lightness.shape, 2), dtype=np.float32)
-        features = self._features(looks, jitter)
-        cost = ((features[..., :-3] - query[..., :-3]) ** 2).sum(axis=-1)
-        # A boundary in the patch where the target has none would show the reference's motif.
-        wanted = query[..., : DESCRIPTOR_SIDE**2] * (DESCRIPTOR_SIDE / BOUNDARY_WEIGHT)
-        extra = np.maximum(looks.bumps - wanted, 0.0)
-        extra *= extra
-        penalty = INTRUSION_WEIGHT * extra.mean(axis=-1) + PENALTY_WEIGHT * looks.penalty
-        return np.asarray(cost + penalty, dtype=np.float32)
+        """How badly patches fit the target's guides, (..., N).
+
+        Args:
+            query: (..., 1 or N, D), as of `_features`.
+        """
+        turned = DIRECTION_WEIGHT * looks.direction - query[..., :2]
+        lighter = LIGHTNESS_WEIGHT * looks.lightness - query[..., 2]
+        cost = (turned**2).sum(axis=-1) + lighter**2
+        cost += INTRUSION_WEIGHT * looks.boundary**2 + PENALTY_WEIGHT * looks.penalty
+        return np.asarray(cost, dtype=np.float32)
 
     def _paste(
         self,

@@ -12,19 +12,11 @@ from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 from backend.imaging.edges import orientation
 from backend.imaging.masks import bounding_box
 from backend.preview.flow import Lay, boundary_flow, measure_lay
-from backend.preview.guides import make_guides, make_palette, region_labels
+from backend.preview.guides import REACH, make_guides, make_palette, region_labels
 from backend.preview.shading import measure_shading, relief_scale
 
-__all__ = [
-    "DESCRIPTOR_SIDE",
-    "Library",
-    "build_library",
-    "sample_points",
-    "soften",
-    "without_outlines",
-]
+__all__ = ["Library", "Looks", "build_library", "without_outlines"]
 
-DESCRIPTOR_SIDE = 4
 ROTATIONS = 16
 SAMPLES = 24_000
 
@@ -34,16 +26,16 @@ class Looks:
     """What guides see of N patches.
 
     Attributes:
-        bumps: (N, D) boundary descriptors.
         direction: (N, 2) thread direction, doubled angle times coherence.
         lightness: (N,) lightness L of the design under the patch.
+        boundary: (N,) how much of the reference's own boundaries is in the patch, 0 to 1.
         penalty: (N,) 0 for clear thread, larger for remains of the motif, blur or glare.
         home: (N, 2) centres (x, y) in the unrotated reference, pixels.
     """
 
-    bumps: NDArray[np.float32]
     direction: NDArray[np.float32]
     lightness: NDArray[np.float32]
+    boundary: NDArray[np.float32]
     penalty: NDArray[np.float32]
     home: NDArray[np.float32]
 
@@ -62,8 +54,8 @@ class Library:
         usable: (R, S, S) whether a patch with this top left corner lies within the art.
         places: (N, 3) sampled patches: rotation, top, left.
         patch: side of a patch in pixels.
-        maps: (h, w, 5) of the unrotated reference: softened boundaries, thread direction
-            (doubled angle times coherence) as cosine and sine, lightness, penalty.
+        maps: (h, w, 5) of the unrotated reference: thread direction (doubled angle times
+            coherence) as cosine and sine, lightness, boundary, penalty.
         shading: relief by direction and distance of the boundary, see `shading.py`.
         lay: how threads lie.
         to_home: (R, 2, 3) affine maps from rotated to unrotated pixels.
@@ -82,22 +74,18 @@ class Library:
         """Guides' view of patches at (N, 3) rotation, top, left."""
         turns = self.to_home[places[:, 0]]
         corners = places[:, :0:-1].astype(np.float64)
-        points = corners[:, None] + sample_points(self.patch)[None]
-        bumps = self._read(
-            np.einsum("nij,ndj->ndi", turns[:, :, :2], points) + turns[:, None, :, 2]
-        )
         home = np.einsum("nij,nj->ni", turns[:, :, :2], corners + self.patch / 2) + turns[:, :, 2]
         centre = self._read(home)
         doubled = (4 * np.pi / ROTATIONS) * places[:, 0]
-        cos, sin = centre[:, 1], centre[:, 2]
+        cos, sin = centre[:, 0], centre[:, 1]
         turned = [
             cos * np.cos(doubled) - sin * np.sin(doubled),
             sin * np.cos(doubled) + cos * np.sin(doubled),
         ]
         return Looks(
-            bumps=bumps[..., 0],
             direction=np.stack(turned, axis=1).astype(np.float32),
-            lightness=centre[:, 3],
+            lightness=centre[:, 2],
+            boundary=centre[:, 3],
             penalty=centre[:, 4],
             home=home.astype(np.float32),
         )
@@ -107,18 +95,6 @@ class Library:
         columns = np.clip(np.round(points[..., 0]), 0, self.maps.shape[1] - 1).astype(np.intp)
         rows = np.clip(np.round(points[..., 1]), 0, self.maps.shape[0] - 1).astype(np.intp)
         return self.maps[rows, columns]
-
-
-def sample_points(patch: int) -> NDArray[np.float64]:
-    """(x, y) of the points within a patch at which boundaries are described, (D, 2)."""
-    at = (np.arange(DESCRIPTOR_SIDE) + 0.5) * (patch / DESCRIPTOR_SIDE)
-    x, y = np.meshgrid(at, at)
-    return np.stack([x.ravel(), y.ravel()], axis=1)
-
-
-def soften(bump: NDArray[np.float32], patch: int) -> NDArray[np.float32]:
-    """Boundary map averaged over the cells that its descriptor samples."""
-    return cv2.blur(bump, (max(1, round(patch / DESCRIPTOR_SIDE)),) * 2)
 
 
 def _turn(theta: float, side: int, height: int, width: int) -> NDArray[np.float64]:
@@ -254,7 +230,8 @@ def build_library(
     # Lightness alone: threads of several hues may lie side by side in one fill.
     grey = lab_to_rgb(np.dstack([flat, np.zeros_like(flat), np.zeros_like(flat)]))
     own = make_guides(grey, mask, make_palette(grey, mask), thread)
-    bump = np.maximum(guides.bump, own.bump)
+    near = 1.0 - np.minimum(guides.distance, own.distance) / REACH
+    boundary = np.sqrt(np.maximum(cv2.blur(np.maximum(near, 0.0) ** 2, (patch, patch)), 0.0))
     design_l = rgb_to_lab(design)[..., 0]
     angle, coherence = orientation(detail * mask, 1.5 * thread)
     height, width = mask.shape
@@ -284,9 +261,9 @@ def build_library(
         usable=usable_all,
         places=spots.astype(np.int32),
         patch=patch,
-        maps=np.dstack(
-            [soften(bump, patch), cos2 * coherence, sin2 * coherence, design_l, quality]
-        ).astype(np.float32),
+        maps=np.dstack([cos2 * coherence, sin2 * coherence, design_l, boundary, quality]).astype(
+            np.float32
+        ),
         shading=measure_shading(
             (light - region_means(light, labels, 6.0 * thread)) / scale, guides, thread
         ),
