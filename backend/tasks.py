@@ -79,7 +79,9 @@ class Task:
             )
             # The noise that SDEdit starts from shows its picture's colour: black, of lines.
             inference = replace(inference, start="colour")
-            complementary = replace(complementary, strength=self.conditions.strength)
+            # Nor can the preview sew lines.
+            source = "drawn" if complementary.source == "sewn" else complementary.source
+            complementary = replace(complementary, source=source, strength=self.conditions.strength)
         return replace(
             profile,
             subject=self.subject,

@@ -192,13 +192,14 @@ def _scale_of(layer: str, soft: Mapping[str, float]) -> float:
 
 @contextmanager
 def _switched_off(layers: Sequence[Lora]) -> Iterator[None]:
+    before = [layer.on for layer in layers]
     for layer in layers:
         layer.on = False
     try:
         yield
     finally:
-        for layer in layers:
-            layer.on = True
+        for layer, on in zip(layers, before):
+            layer.on = on
 
 
 @contextmanager

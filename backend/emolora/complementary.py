@@ -6,7 +6,7 @@ the ⌈N/4⌉ least similar to the reference's design. Two things are left open 
 alone draws here, as at inference, and designs are alike as the cosine of their latents.
 
 The lighter variant, where a base knows few words: the designs come first, drawn by code, and are
-embroidered image-to-image.
+embroidered image-to-image; where restyling starts from the instant preview, so does this.
 """
 
 from __future__ import annotations
@@ -23,28 +23,34 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from backend.emolora import motifs
 from backend.emolora.adapter import Adapter
 from backend.emolora.blocks import recording
+from backend.emolora.candidates import Candidate, Sew, candidates_of, conditions, starts, way_back
 from backend.emolora.designs import design_passes, designs_of
 from backend.emolora.encoded import EncodedPair
-from backend.emolora.inversion import Trajectory, invert
+from backend.emolora.inversion import Trajectory, invert, redone
 from backend.emolora.sampling import (
     Companion,
-    concatenate,
     controls_of,
     denoise,
-    redone,
     seeded_noise,
     to_tensor,
 )
 from backend.errors import ResourceError
 from backend.imaging.files import read_rgba, write_png
-from backend.imaging.lines import edge_lines
 from backend.models.loading import Models
 from backend.models.prediction import Controls
 
-__all__ = ["Complement", "encode", "load", "make", "passes", "passes_made", "save", "select"]
+__all__ = [
+    "Complement",
+    "encode",
+    "load",
+    "make",
+    "passes",
+    "passes_made",
+    "save",
+    "select",
+]
 
 _TENSORS = "complementary.safetensors"
 _MADE = "complementary_made.safetensors"  # so far
@@ -59,28 +65,37 @@ class Complement:
     embroidery: torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    subject: str
-    design: NDArray[np.float32] | None
-
-
 def passes(models: Models) -> int:
     """How many values `make` yields before its result."""
     settings = models.profile.complementary
-    drawn = settings.source == "drawn"
-    steps = redone(settings.steps, settings.strength) if drawn else settings.steps
-    designs = 0 if drawn else math.ceil(settings.count / 2) * design_passes(models)
-    return settings.steps + math.ceil(settings.count / settings.batch) * steps + designs
+    steps, batches = _steps(models), math.ceil(settings.count / settings.batch)
+    of_text = settings.source == "text"
+    designs = math.ceil(settings.count / 2) * design_passes(models) if of_text else 0
+    return steps + batches * _passes_each(models) + designs
 
 
 def passes_made(models: Models, folder: Path) -> int:
     """How many of them an interrupted run has left the fruits of."""
     settings = models.profile.complementary
-    steps = settings.steps
-    if settings.source == "drawn":
-        steps = redone(settings.steps, settings.strength)
-    return math.ceil(len(_made(folder)[0]) / settings.batch) * steps
+    return math.ceil(len(_made(folder)[0]) / settings.batch) * _passes_each(models)
+
+
+def _steps(models: Models) -> int:
+    """Steps of the schedule that candidates pass."""
+    settings = models.profile.complementary
+    return (
+        settings.steps if settings.source == "text" else redone(settings.steps, _strength(models))
+    )
+
+
+def _strength(models: Models) -> float:
+    settings = models.profile.complementary
+    return 1.0 if settings.source == "text" else settings.strength
+
+
+def _passes_each(models: Models) -> int:
+    """Passes that a batch of candidates takes: there and, if they are inverted first, back."""
+    return _steps(models) * (2 if models.profile.complementary.source == "sewn" else 1)
 
 
 def make(
@@ -91,11 +106,13 @@ def make(
     reference_design: NDArray[np.float32],
     seed: int,
     folder: Path | None = None,
+    sew: Sew | None = None,
 ) -> Generator[list[Complement] | None, None, None]:
     """Make and select the complementary pairs with the stage-one LoRA.
 
     Args:
         folder: where each batch is kept, so that an interrupted run goes on after the last one.
+        sew: makes the instant preview, which the source "sewn" needs.
 
     Yields:
         None, `passes(models)` times less `passes_made`, then the pairs.
@@ -104,20 +121,29 @@ def make(
         ResourceError: the folder's disk is full or read-only.
     """
     settings = models.profile.complementary
-    candidates = _candidates(models, seed)
+    candidates = candidates_of(models, seed, sew)
     text = reference.embroidery_text
     controls = None if reference.controls is None else reference.controls[:1]
     with adapter.style_only():
         trajectory = yield from invert(
-            models, reference.embroidery[:1], text, steps=settings.steps, controls=controls
+            models,
+            reference.embroidery[:1],
+            text,
+            steps=settings.steps,
+            strength=_strength(models),
+            controls=controls,
         )
         latents, likeness = _made(folder)
         latents = [each.to(models.device) for each in latents]
         for first in range(len(latents), len(candidates), settings.batch):
             part = candidates[first : first + settings.batch]
             made, alike = torch.empty(0), [0.0]
+            along = None
+            if settings.source == "sewn":
+                with adapter.base():
+                    along = yield from way_back(models, part, blocks)
             for made, alike in _embroider(  # noqa: B007 - the last ones count
-                models, part, blocks, reference, trajectory, controls, seed + first
+                models, part, blocks, reference, trajectory, controls, seed + first, along
             ):
                 yield None
             latents += list(made.split(1))
@@ -160,45 +186,29 @@ def select(scores: Sequence[float], count: int, share: int) -> list[int]:
     return order[: math.ceil(count / share)]
 
 
-def _candidates(models: Models, seed: int) -> list[_Candidate]:
-    settings, window = models.profile.complementary, models.profile.window
-    rng = np.random.default_rng(seed)
-    if settings.source == "drawn":
-        shapes = [motifs.SHAPES[i % len(motifs.SHAPES)] for i in range(settings.count)]
-        drawn = [motifs.draw_motif(shape, window, rng)[0] for shape in shapes]
-        if models.profile.pair.design == "lines":
-            low, high = models.profile.inference.canny_low, models.profile.inference.canny_high
-            drawn = [edge_lines(each, low, high, window) for each in drawn]
-        return [_Candidate(shape, design) for shape, design in zip(shapes, drawn)]
-    colours, objects = rng.permutation(settings.colours), rng.permutation(settings.objects)
-    return [
-        _Candidate(f"{colours[i % len(colours)]} {objects[i % len(objects)]}", None)
-        for i in range(settings.count)
-    ]
-
-
 def _embroider(
     models: Models,
-    part: Sequence[_Candidate],
+    part: Sequence[Candidate],
     blocks: Sequence[str],
     reference: EncodedPair,
     trajectory: Trajectory,
     reference_controls: Controls | None,
     seed: int,
+    along: Trajectory | None = None,
 ) -> Iterator[tuple[torch.Tensor, list[float]]]:
-    """Denoise some candidates beside the reference; latents and likeness after each step."""
+    """Denoise some candidates beside the reference; latents and likeness after each step.
+
+    Args:
+        along: theirs from where they start, if they were inverted.
+    """
     profile = models.profile
     settings, flat = profile.complementary, profile.flat
-    designs = [each.design for each in part if each.design is not None]
     start: torch.Tensor | None = None
-    controls: Controls | None = None
-    if designs:
-        start = torch.cat([models.encode_image(to_tensor(design)) for design in designs])
+    controls = conditions(models, part)
+    if controls is not None:
+        start = starts(models, part)
         if profile.inference.start == "colour":
             start = reference.embroidery[:1].mean((2, 3), keepdim=True).expand_as(start)
-        controls = concatenate(
-            [controls_of(models, each, flat.canny_scale, flat.tile_scale) for each in designs]
-        )
         if reference_controls is None:
             # The companion passes the ControlNets with the rest of the batch.
             reference_controls = controls_of(
@@ -231,6 +241,7 @@ def _embroider(
             guidance=settings.guidance,
             controls=controls,
             companion=companion,
+            inverted=along,
         ):
             late = recorder.similarities()[:, :, profile.blocks.late :]
             yield latents, torch.nanmean(late, dim=(1, 2)).tolist()

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend.emolora.sampling import controls_of, denoise, redone, seeded_noise, to_tensor
+from backend.emolora.inversion import redone
+from backend.emolora.sampling import controls_of, denoise, seeded_noise, to_tensor
 from backend.emolora.sd3 import Order, draw_designs, drawing_passes
 from backend.imaging.flatten import flatten, smooth
 from backend.imaging.lines import edge_lines

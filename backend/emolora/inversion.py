@@ -21,10 +21,15 @@ from backend.models.prediction import (
     timesteps,
 )
 
-__all__ = ["Trajectory", "invert", "reconstruct"]
+__all__ = ["Trajectory", "invert", "reconstruct", "redone"]
 
 Trajectory = dict[int, torch.Tensor]
 """Latents z_t (B, C, h, w) by timestep t, noisy first."""
+
+
+def redone(steps: int, strength: float) -> int:
+    """How many of `steps` sampling takes from a start: the share `strength`, at least one."""
+    return steps - min(steps - 1, round(steps * (1.0 - strength)))
 
 
 @torch.no_grad()
@@ -35,22 +40,24 @@ def invert(
     *,
     steps: int,
     iterations: int = 0,
+    strength: float = 1.0,
     controls: Controls | None = None,
 ) -> Generator[None, None, Trajectory]:
-    """Follow clean latents back to noise; yields after each of the `steps`.
+    """Follow clean latents back to noise; yields after each step.
 
     Args:
         latents: (B, C, h, w), clean.
         text: of the same batch; no guidance is used.
         iterations: ReNoise's fixed-point iterations a step; 0 is DDIM inversion.
+        strength: share of the schedule that is gone back, of which `redone` makes steps.
 
     Returns:
-        the latents at each of the `steps` timesteps.
+        the latents at each of these timesteps.
     """
     along: Trajectory = {}
     controls = hints(models, controls)
     current, here = latents, -1
-    for there in reversed(timesteps(models, steps)):
+    for there in reversed(timesteps(models, steps)[-redone(steps, strength) :]):
         noise = noise_of(models, current, predict(models, current, there, text, controls), there)
         guess = ddim_step(models, current, noise, here, there)
         estimates = []

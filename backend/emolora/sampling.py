@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backend.emolora.adapter import routed
 from backend.emolora.blocks import Recorder, segment_of
-from backend.emolora.inversion import Trajectory
+from backend.emolora.inversion import Trajectory, redone
 from backend.imaging import edges
 from backend.models.loading import Models, TextEmbedding
 from backend.models.prediction import (
@@ -86,11 +86,6 @@ def seeded_noise(device: torch.device, shape: tuple[int, ...], seed: int) -> tor
     return torch.randn(shape, generator=generator).to(device)
 
 
-def redone(steps: int, strength: float) -> int:
-    """How many of `steps` `denoise` takes from a start: the share `strength`, at least one."""
-    return steps - min(steps - 1, round(steps * (1.0 - strength)))
-
-
 @torch.no_grad()
 def denoise(
     models: Models,
@@ -107,6 +102,7 @@ def denoise(
     guidance: float = 1.0,
     controls: Controls | None = None,
     companion: Companion | None = None,
+    inverted: Trajectory | None = None,
 ) -> Iterator[torch.Tensor]:
     """SDEdit (Meng et al., 2022) from clean latents, or generation from noise alone.
 
@@ -118,13 +114,17 @@ def denoise(
         styled: B rows that `blocks` read in place of `text` (prompt routing); None: no routing.
         strength: share of the schedule that is redone.
         until: share of all timesteps, at the clean end, that the last step takes at once.
+        inverted: where the latents come from in as many steps; it takes the noise's place.
 
     Yields:
         the latents after each step; the last are clean.
     """
     schedule = timesteps(models, steps, until)
     first = 0 if latents is None else steps - redone(steps, strength)
-    current = noise if latents is None else add_noise(models, latents, noise, schedule[first])
+    if inverted is not None:
+        current = inverted[schedule[first]]
+    else:
+        current = noise if latents is None else add_noise(models, latents, noise, schedule[first])
     batch = noise.shape[0]
     guided = guidance > 1.0
     unwanted_text = [negative.expand(batch)] if guided else []

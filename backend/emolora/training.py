@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from backend.emolora.optimiser import make_optimiser, take_step
 from backend.emolora.pair import PAIR_MARK, Pair, pair_steps
 from backend.jobs import Progress, Result, TrainJob
 from backend.models.loading import Models
+from backend.preview.analogy import synthesise
 from backend.progress import Meter, Show, Stage, unseen
 from backend.results import Vouch, nobody
 from backend.styles import check_target
@@ -226,8 +228,9 @@ def _stages(
         box = window_boxes(both.mask, models.profile.window, 1)[0]
         shown = both.design[box[1] : box[3], box[0] : box[2]]
         run.meter.skip(COMPLEMENT, steps=complementary.passes_made(models, run.partial.folder))
+        sew = partial(synthesise, both.embroidery, both.design, both.mask, seed=job.seed)
         for complements in complementary.make(
-            models, adapter, blocks, encoded, shown, job.seed, run.partial.folder
+            models, adapter, blocks, encoded, shown, job.seed, run.partial.folder, sew
         ):
             if complements is None:
                 yield run.meter.tick(COMPLEMENT)

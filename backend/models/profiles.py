@@ -137,7 +137,7 @@ _STARTER = Profile(
         cloth_weight=0.25,
     ),
     complementary=ComplementarySettings(
-        source="drawn", count=6, steps=12, guidance=1.0, strength=0.9, batch=3
+        source="sewn", steps=10, guidance=1.0, strength=0.4, batch=3
     ),
     # Its lightness and colours drift over whole areas.
     flat=KindSettings(colour_correction="shade"),

@@ -207,13 +207,15 @@ class TrainingSettings:
 class ComplementarySettings:
     """The second pair of stage two (paper, section 3.3)."""
 
-    source: Literal["text", "drawn"] = setting(
-        "text", "generated from words, or simple drawn motifs that are embroidered"
+    source: Literal["text", "drawn", "sewn"] = setting(
+        "text",
+        "generated from words; or simple drawn motifs, embroidered from the bare design, or as "
+        "restyling does from the instant preview, inverted",
     )
     count: int = setting(10, "candidates N; half stay for style, a quarter for content")
     steps: int = setting(30, "denoising steps")
     guidance: float = setting(7.0, "classifier-free guidance scale")
-    strength: float = setting(1.0, "share of the schedule that is redone, if drawn")
+    strength: float = setting(1.0, "share of the schedule that is redone, if drawn or sewn")
     batch: int = setting(1, "candidates denoised at a time")
     colours: tuple[str, ...] = setting(
         ("yellow", "silver", "red", "blue", "green", "pink", "orange", "purple", "white", "brown"),

@@ -15,7 +15,7 @@ from torch import Tensor
 from transcription import Slow, contrastive, cosine
 
 from backend.emolora import blocks as block_choice
-from backend.emolora import complementary, losses, stage_one, stage_two
+from backend.emolora import candidates, complementary, losses, stage_one, stage_two
 from backend.emolora.adapter import Adapter
 from backend.emolora.encoded import EncodedPair
 from backend.emolora.inversion import invert
@@ -220,8 +220,8 @@ def test_candidates_are_judged_by_late_features_beside_the_reference(models: Mod
     words = models.encode_prompts(["a red car in [emb] style", models.profile.inference.negative])
     noise = torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(7))
     part = [
-        complementary._Candidate("silver robot", None),
-        complementary._Candidate("red car", None),
+        candidates.Candidate("silver robot", None),
+        candidates.Candidate("red car", None),
     ]
     with adapter.style_only():
         along = outcome(invert(models, reference.embroidery, reference.embroidery_text, steps=4))

@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from backend.emolora import complementary, motifs, pair
+from backend.emolora import candidates, complementary, motifs, pair
 from backend.emolora.adapter import Adapter
 from backend.emolora.encoded import encode, window_boxes
 from backend.emolora.registration import coverage_of, register
+from backend.emolora.sampling import denoise
 from backend.errors import InputError
 from backend.imaging.edges import thread_width
 from backend.models.loading import Models
@@ -240,23 +242,64 @@ def test_selection_takes_the_highest_shares() -> None:
     assert complementary.select([scores[i] for i in (1, 3, 2)], 5, 4) == [0, 1]
 
 
-@pytest.mark.parametrize("source", ["drawn", "text"])
+def _striped(design: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A stand-in for the instant preview: every second row of the motif is dark."""
+    dark = (np.arange(len(design)) % 2)[:, None, None] * mask[..., None]
+    return np.asarray(design * (1.0 - 0.5 * dark), np.float32)
+
+
+def test_sewn_motifs_are_embroidered_from_their_own_preview(tiny_models: Models) -> None:
+    tiny_models.profile = replace(
+        tiny_models.profile,
+        complementary=replace(
+            tiny_models.profile.complementary, source="sewn", steps=20, strength=0.05
+        ),
+    )
+    found = candidates.candidates_of(tiny_models, 3, _striped)
+    assert len({each.subject for each in found}) == len(found)
+    for each in found:
+        assert each.design is not None
+        assert each.start is not None
+        changed = (each.start != each.design).any(axis=-1)
+        assert 0.05 < changed.mean() < 0.5
+        assert not changed[::2].any()
+    part = found[:2]
+    blocks = ATTENTION_BLOCKS[2:4]
+    along = outcome(candidates.way_back(tiny_models, part, blocks))
+    clean = candidates.starts(tiny_models, part)
+    words = tiny_models.encode_prompts(["a motif in [emb] style"] * 2)
+    settings = tiny_models.profile.complementary
+    *_, home = denoise(
+        tiny_models,
+        clean,
+        torch.zeros_like(clean),
+        words,
+        words[:1],
+        steps=settings.steps,
+        strength=settings.strength,
+        controls=candidates.conditions(tiny_models, part),
+        inverted=along,
+    )
+    # The way there leads back; noise drawn at random would leave no likeness.
+    assert torch.cosine_similarity(home.flatten(), clean.flatten(), dim=0) > 0.95
+
+
+@pytest.mark.parametrize("source", ["drawn", "sewn", "text"])
 def test_complementary_pairs(
-    tiny_models: Models, photo: Path, tmp_path: Path, source: Literal["drawn", "text"]
+    tiny_models: Models, photo: Path, tmp_path: Path, source: Literal["drawn", "sewn", "text"]
 ) -> None:
     settings = replace(
         tiny_models.profile.complementary,
         source=source,
-        guidance=1.0 if source == "drawn" else 4.0,
+        guidance=4.0 if source == "text" else 1.0,
     )
     tiny_models.profile = replace(tiny_models.profile, complementary=settings)
     made = _made(tiny_models, str(photo))
     encoded = encode(tiny_models, made, ["a motif", "a motif in [emb] style"])
     blocks = ATTENTION_BLOCKS[2:4]
     adapter = Adapter(tiny_models, blocks, rank=2, seed=0)
-    values = list(
-        complementary.make(tiny_models, adapter, blocks, encoded, made.design[:64, :64], 0)
-    )
+    own = made.design[:64, :64]
+    values = list(complementary.make(tiny_models, adapter, blocks, encoded, own, 0, sew=_striped))
     adapter.remove()
     assert values[:-1] == [None] * complementary.passes(tiny_models)
     found = values[-1]

@@ -16,7 +16,7 @@ from restyling import collect, finish, tiny_style
 
 from backend import jobs, tasks
 from backend.batch.manifest import read_manifest
-from backend.emolora import complementary, pair
+from backend.emolora import candidates, pair
 from backend.emolora.analysis import analyse
 from backend.emolora.designs import design_passes
 from backend.emolora.encoded import encode
@@ -117,7 +117,7 @@ def test_the_pair_of_lines_is_the_references_canny_map(
     assert encoded.controls is not None
     assert encoded.controls.tile_scale == 0.0
     assert np.array_equal(encoded.controls.canny[0, 0].numpy(), made.design[..., 0])
-    for each in complementary._candidates(models, 0):
+    for each in candidates.candidates_of(models, 0):
         assert each.design is not None
         assert set(np.unique(each.design)) == {0.0, 1.0}
 
