@@ -27,6 +27,9 @@ PENALTY_WEIGHT = 2.0
 DIRECTION_WEIGHT = 2.0
 LIGHTNESS_WEIGHT = 0.012
 FLAW_WEIGHT = 1.0
+TEXTURE_WEIGHT = 1.0
+# Patches of like lightness, of which the commonest texture is taken, and how many make it common.
+ALIKE, COMMON = 400, 60
 JITTER = 0.9
 REUSE_WEIGHT = 0.10
 
@@ -89,10 +92,28 @@ class Quilter:
                 looks.lightness[..., None] * LIGHTNESS_WEIGHT,
                 looks.boundary[..., None] * BOUNDARY_WEIGHT,
                 looks.penalty[..., None] * FLAW_WEIGHT,
+                looks.texture * TEXTURE_WEIGHT,
                 jitter * JITTER,
             ],
             axis=-1,
         ).astype(np.float32)
+
+    def _wanted_texture(self, lightness: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The texture of N spots: one for all of a colour, so that no area mixes several stitches.
+
+        It is the commonest among clear patches of the reference that are as light.
+        """
+        looks = self.looks
+        flaws = looks.penalty + looks.boundary
+        clear = np.flatnonzero(flaws <= np.quantile(flaws, 0.4))
+        steps, index = np.unique(np.round(lightness / 4.0), return_inverse=True)
+        found = []
+        for step in steps:
+            apart = np.abs(looks.lightness[clear] - 4.0 * step)
+            near = looks.texture[clear[np.argsort(apart, kind="stable")[:ALIKE]]]
+            crowd = cKDTree(near).query(near, k=min(COMMON, len(near)))[0].reshape(len(near), -1)
+            found.append(near[crowd[:, -1].argmin()])
+        return np.stack(found)[index]
 
     def fill(
         self,
@@ -127,6 +148,7 @@ class Quilter:
             lightness=lightness[rows, columns],
             boundary=np.zeros(len(spots), np.float32),
             penalty=np.zeros(len(spots), np.float32),
+            texture=self._wanted_texture(lightness[rows, columns]),
             home=np.zeros((len(spots), 2), np.float32),
         )
         query = self._features(wanted, self.rng.random((len(spots), 2)).astype(np.float32))
@@ -213,7 +235,8 @@ class Quilter:
         """
         turned = DIRECTION_WEIGHT * looks.direction - query[..., :2]
         lighter = LIGHTNESS_WEIGHT * looks.lightness - query[..., 2]
-        cost = (turned**2).sum(axis=-1) + lighter**2
+        other = TEXTURE_WEIGHT * looks.texture - query[..., 5:8]
+        cost = (turned**2).sum(axis=-1) + lighter**2 + (other**2).sum(axis=-1)
         cost += INTRUSION_WEIGHT * looks.boundary**2 + PENALTY_WEIGHT * looks.penalty
         return np.asarray(cost, dtype=np.float32)
 
