@@ -28,8 +28,8 @@ DIRECTION_WEIGHT = 2.0
 LIGHTNESS_WEIGHT = 0.012
 FLAW_WEIGHT = 1.0
 TEXTURE_WEIGHT = 1.0
-# Patches of like lightness, of which the commonest texture is taken, and how many make it common.
-ALIKE, COMMON = 400, 60
+# Clear patches of which the commonest texture is found, and the share of them that makes it common.
+CLEAR, COMMON = 2000, 0.15
 JITTER = 0.9
 REUSE_WEIGHT = 0.10
 
@@ -56,6 +56,16 @@ def _seams(errors: NDArray[np.float32]) -> NDArray[np.float32]:
     return (np.arange(1, width + 1) >= cut.T[..., None]).astype(np.float32)
 
 
+def _commonest(looks: Looks) -> NDArray[np.float32]:
+    """The texture that most clear patches have; wanted all over, so that no area mixes several."""
+    clear = np.argsort(looks.penalty + looks.boundary, kind="stable")
+    found = looks.texture[clear[: min(CLEAR, -(-2 * len(clear) // 5))]]
+    crowd = max(1, round(COMMON * len(found)))
+    # The middle of the densest crowd: of the mean, between two kinds of stitch, there may be none.
+    radius = cKDTree(found).query(found, k=[crowd])[0][:, 0]
+    return np.asarray(found[radius.argmin()], np.float32)
+
+
 class Quilter:
     """Fills a canvas of detail with patches, aslant from the top left; strips may follow."""
 
@@ -78,6 +88,7 @@ class Quilter:
             axis=(1, 2),
         )[..., ::2, ::2]
         self.looks, self.cells = looks, self._cells(looks)
+        self.texture = _commonest(looks)
 
     def _cells(self, looks: Looks) -> NDArray[np.intp]:
         """Where in the reference patches are from, (N, 2) rows and columns of `used`."""
@@ -97,23 +108,6 @@ class Quilter:
             ],
             axis=-1,
         ).astype(np.float32)
-
-    def _wanted_texture(self, lightness: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The texture of N spots: one for all of a colour, so that no area mixes several stitches.
-
-        It is the commonest among clear patches of the reference that are as light.
-        """
-        looks = self.looks
-        flaws = looks.penalty + looks.boundary
-        clear = np.flatnonzero(flaws <= np.quantile(flaws, 0.4))
-        steps, index = np.unique(np.round(lightness / 4.0), return_inverse=True)
-        found = []
-        for step in steps:
-            apart = np.abs(looks.lightness[clear] - 4.0 * step)
-            near = looks.texture[clear[np.argsort(apart, kind="stable")[:ALIKE]]]
-            crowd = cKDTree(near).query(near, k=min(COMMON, len(near)))[0].reshape(len(near), -1)
-            found.append(near[crowd[:, -1].argmin()])
-        return np.stack(found)[index]
 
     def fill(
         self,
@@ -148,7 +142,7 @@ class Quilter:
             lightness=lightness[rows, columns],
             boundary=np.zeros(len(spots), np.float32),
             penalty=np.zeros(len(spots), np.float32),
-            texture=self._wanted_texture(lightness[rows, columns]),
+            texture=np.broadcast_to(self.texture, (len(spots), len(self.texture))),
             home=np.zeros((len(spots), 2), np.float32),
         )
         query = self._features(wanted, self.rng.random((len(spots), 2)).astype(np.float32))
