@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -31,7 +30,6 @@ class Looks:
         lightness: (N,) lightness L of the design under the patch.
         boundary: (N,) how much of the reference's own boundaries is in the patch, 0 to 1.
         penalty: (N,) 0 for clear thread, larger for remains of the motif, blur or glare.
-        texture: (N, 3) logarithms of the relief's strength, fine to coarse.
         home: (N, 2) centres (x, y) in the unrotated reference, pixels.
     """
 
@@ -39,7 +37,6 @@ class Looks:
     lightness: NDArray[np.float32]
     boundary: NDArray[np.float32]
     penalty: NDArray[np.float32]
-    texture: NDArray[np.float32]
     home: NDArray[np.float32]
 
     def of(self, index: NDArray[np.integer]) -> Looks:
@@ -57,8 +54,8 @@ class Library:
         usable: (R, S, S) whether a patch with this top left corner lies within the art.
         places: (N, 3) sampled patches: rotation, top, left.
         patch: side of a patch in pixels.
-        maps: (h, w, 8) of the unrotated reference: thread direction (doubled angle times
-            coherence) as cosine and sine, lightness, boundary, penalty, texture.
+        maps: (h, w, 5) of the unrotated reference: thread direction (doubled angle times
+            coherence) as cosine and sine, lightness, boundary, penalty.
         shading: relief by direction and distance of the boundary, see `shading.py`.
         lay: how threads lie.
         to_home: (R, 2, 3) affine maps from rotated to unrotated pixels.
@@ -90,7 +87,6 @@ class Library:
             lightness=centre[:, 2],
             boundary=centre[:, 3],
             penalty=centre[:, 4],
-            texture=centre[:, 5:],
             home=home.astype(np.float32),
         )
 
@@ -186,13 +182,6 @@ def _quality(
     return (uneven + dull + loud).astype(np.float32)
 
 
-def _texture(detail: NDArray[np.float32], patch: int, thread: float) -> NDArray[np.float32]:
-    """(H, W, 3) logarithms of the RMS relief around each pixel: within, between, over threads."""
-    levels = [detail] + [cv2.GaussianBlur(detail, (0, 0), s * thread) for s in (0.3, 0.7, 1.4)]
-    power = [cv2.blur((fine - rest) ** 2, (patch, patch)) for fine, rest in pairwise(levels)]
-    return np.dstack([0.5 * np.log(np.maximum(each, 0.04)) for each in power])
-
-
 def without_outlines(
     lightness: NDArray[np.float32], mask: NDArray[np.bool_], distance: NDArray[np.float32]
 ) -> NDArray[np.float32]:
@@ -272,16 +261,9 @@ def build_library(
         usable=usable_all,
         places=spots.astype(np.int32),
         patch=patch,
-        maps=np.dstack(
-            [
-                cos2 * coherence,
-                sin2 * coherence,
-                design_l,
-                boundary,
-                quality,
-                _texture(detail, patch, thread),
-            ]
-        ).astype(np.float32),
+        maps=np.dstack([cos2 * coherence, sin2 * coherence, design_l, boundary, quality]).astype(
+            np.float32
+        ),
         shading=measure_shading(
             (light - region_means(light, labels, 6.0 * thread)) / scale, guides, thread
         ),
