@@ -82,10 +82,7 @@ def passes_made(models: Models, folder: Path) -> int:
 
 def _steps(models: Models) -> int:
     """Steps of the schedule that candidates pass."""
-    settings = models.profile.complementary
-    return (
-        settings.steps if settings.source == "text" else redone(settings.steps, _strength(models))
-    )
+    return redone(models.profile.complementary.steps, _strength(models))
 
 
 def _strength(models: Models) -> float:
