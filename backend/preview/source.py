@@ -10,12 +10,19 @@ from numpy.typing import NDArray
 
 from backend.imaging.colour import lab_to_rgb, rgb_to_lab
 from backend.imaging.edges import orientation
-from backend.imaging.masks import bounding_box
 from backend.preview.flow import Lay, boundary_flow, measure_lay
-from backend.preview.guides import REACH, make_guides, make_palette, region_labels
+from backend.preview.guides import REACH, make_guides, make_palette
+from backend.preview.relief import (
+    evened,
+    flaws_of,
+    photo_labels,
+    region_means,
+    texture_of,
+    without_outlines,
+)
 from backend.preview.shading import measure_shading, relief_scale
 
-__all__ = ["Library", "Looks", "build_library", "without_outlines"]
+__all__ = ["Library", "Looks", "build_library"]
 
 ROTATIONS = 16
 SAMPLES = 24_000
@@ -30,6 +37,7 @@ class Looks:
         lightness: (N,) lightness L of the design under the patch.
         boundary: (N,) how much of the reference's own boundaries is in the patch, 0 to 1.
         penalty: (N,) 0 for clear thread, larger for remains of the motif, blur or glare.
+        texture: (N, 3) how relief is shared out between scales, fine to coarse; logarithms.
         home: (N, 2) centres (x, y) in the unrotated reference, pixels.
     """
 
@@ -37,6 +45,7 @@ class Looks:
     lightness: NDArray[np.float32]
     boundary: NDArray[np.float32]
     penalty: NDArray[np.float32]
+    texture: NDArray[np.float32]
     home: NDArray[np.float32]
 
     def of(self, index: NDArray[np.integer]) -> Looks:
@@ -54,8 +63,8 @@ class Library:
         usable: (R, S, S) whether a patch with this top left corner lies within the art.
         places: (N, 3) sampled patches: rotation, top, left.
         patch: side of a patch in pixels.
-        maps: (h, w, 5) of the unrotated reference: thread direction (doubled angle times
-            coherence) as cosine and sine, lightness, boundary, penalty.
+        maps: (h, w, 8) of the unrotated reference: thread direction (doubled angle times
+            coherence) as cosine and sine, lightness, boundary, penalty, texture.
         shading: relief by direction and distance of the boundary, see `shading.py`.
         lay: how threads lie.
         to_home: (R, 2, 3) affine maps from rotated to unrotated pixels.
@@ -87,6 +96,7 @@ class Library:
             lightness=centre[:, 2],
             boundary=centre[:, 3],
             penalty=centre[:, 4],
+            texture=centre[:, 5:],
             home=home.astype(np.float32),
         )
 
@@ -131,73 +141,6 @@ def _fits(art: NDArray[np.uint8], patch: int, coverage: float) -> NDArray[np.boo
     return fits
 
 
-def _photo_labels(
-    lab: NDArray[np.float32], mask: NDArray[np.bool_], thread: float
-) -> NDArray[np.int16]:
-    """Colour regions of the photo itself: where the design missed a detail, these still know."""
-    smooth = cv2.GaussianBlur(lab, (0, 0), 0.5 * thread)
-    smooth = cv2.bilateralFilter(smooth, 2 * max(2, round(thread)) + 1, 12.0, 0.8 * thread)
-    return region_labels(smooth, mask, make_palette(lab_to_rgb(smooth), mask, most=8), thread)
-
-
-def region_means(
-    values: NDArray[np.float32], labels: NDArray[np.integer], sigma: float
-) -> NDArray[np.float32]:
-    """Smooth mean of (H, W) `values` that never looks across a region's boundary."""
-    mean = np.zeros_like(values)
-    # Three box blurs are near enough a Gaussian, and cost the same at any width.
-    box = (2 * round(sigma) + 1,) * 2
-
-    def blur(layer: NDArray[np.float32]) -> NDArray[np.float32]:
-        for _ in range(3):
-            layer = cv2.blur(layer, box, borderType=cv2.BORDER_CONSTANT)
-        return layer
-
-    for label in np.unique(labels):
-        here = labels == label
-        x0, y0, x1, y1 = bounding_box(here)
-        view = np.s_[y0:y1, x0:x1]
-        inside = here[view]
-        share = np.maximum(blur(inside.astype(np.float32)), 1e-4)
-        smooth = blur(values[view] * inside) / share
-        mean[view][inside] = smooth[inside]
-    return mean
-
-
-def _quality(
-    detail: NDArray[np.float32], mask: NDArray[np.bool_], patch: int, thread: float
-) -> NDArray[np.float32]:
-    """Penalty of the patch around each pixel, 0 for clear even thread.
-
-    Remains of the motif show as energy coarser than thread; blur and glare as lack of thread.
-    """
-    box = (patch, patch)
-    coarse = cv2.GaussianBlur(detail, (0, 0), 1.2 * thread)
-    low = np.sqrt(cv2.blur(coarse**2, box))
-    fine = np.sqrt(cv2.blur((detail - coarse) ** 2, box))
-    usual_low, usual_fine = float(np.median(low[mask])), float(np.median(fine[mask]))
-    uneven = np.maximum(low / max(usual_low, 1e-3) - 1.3, 0.0)
-    dull = np.maximum(np.log(max(usual_fine, 1e-3) / np.maximum(fine, 1e-3)) - 0.2, 0.0)
-    loud = np.maximum(np.log(np.maximum(fine, 1e-3) / max(usual_fine, 1e-3)) - 0.5, 0.0)
-    return (uneven + dull + loud).astype(np.float32)
-
-
-def without_outlines(
-    lightness: NDArray[np.float32], mask: NDArray[np.bool_], distance: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Cut what no thread within an area reaches: beside an edge, it is the neighbour's colour.
-
-    Args:
-        lightness: of the detail.
-        distance: to the nearest edge, as in `Guides`.
-    """
-    inner = mask & (distance > 1.0)
-    if inner.sum() < 0.1 * mask.sum():
-        return lightness
-    low, high = np.percentile(lightness[inner], (1.0, 99.0))
-    return np.clip(lightness, 1.3 * low, 1.3 * high)
-
-
 def build_library(
     photo: NDArray[np.floating],
     design: NDArray[np.floating],
@@ -219,14 +162,16 @@ def build_library(
     palette = make_palette(design, mask)
     guides = make_guides(design, mask, palette, thread)
     lab = rgb_to_lab(photo)
-    seen = _photo_labels(lab, mask, thread)
+    seen = photo_labels(lab, mask, thread)
     labels = np.where(mask, guides.labels.astype(np.int32) * 16 + seen, -1)
     light = np.ascontiguousarray(lab[..., 0])
     flat = region_means(light, labels, 4.0 * thread)
     scale = relief_scale(flat)
     detail = (light - region_means(light, labels, 1.6 * thread)) / scale
     detail = without_outlines(detail, mask, guides.distance)
-    quality = _quality(detail, mask, patch, thread)
+    flaws = flaws_of(detail, mask, patch, thread)
+    texture = texture_of(detail, patch, thread)
+    detail = evened(detail, mask, patch)
     # Lightness alone: threads of several hues may lie side by side in one fill.
     grey = lab_to_rgb(np.dstack([flat, np.zeros_like(flat), np.zeros_like(flat)]))
     own = make_guides(grey, mask, make_palette(grey, mask), thread)
@@ -235,7 +180,7 @@ def build_library(
     design_l = rgb_to_lab(design)[..., 0]
     angle, coherence = orientation(detail * mask, 1.5 * thread)
     height, width = mask.shape
-    cos2, sin2 = np.cos(2 * angle), np.sin(2 * angle)
+    threads = coherence[..., None] * np.dstack([np.cos(2 * angle), np.sin(2 * angle)])
     lay = measure_lay(angle, coherence * mask, boundary_flow(guides.distance, thread))
 
     side = int(np.ceil(np.hypot(height, width)))
@@ -261,9 +206,7 @@ def build_library(
         usable=usable_all,
         places=spots.astype(np.int32),
         patch=patch,
-        maps=np.dstack([cos2 * coherence, sin2 * coherence, design_l, boundary, quality]).astype(
-            np.float32
-        ),
+        maps=np.dstack([threads, design_l, boundary, flaws, texture]).astype(np.float32),
         shading=measure_shading(
             (light - region_means(light, labels, 6.0 * thread)) / scale, guides, thread
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,9 +13,10 @@ from backend.first_look import first_look
 from backend.imaging.colour import delta_e, rgb_to_lab
 from backend.imaging.edges import orientation, thread_width
 from backend.imaging.masks import extend_colours
-from backend.preview import analogy, source
+from backend.preview import analogy
 from backend.preview.flow import boundary_flow, measure_lay
 from backend.preview.guides import make_guides, make_palette
+from backend.preview.relief import evened, texture_of, without_outlines
 from backend.preview.shading import apply_shading, measure_shading, relief_scale
 from backend.progress import outcome
 
@@ -26,8 +28,6 @@ def _target(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.fl
 
 def _detail(rgb: NDArray[np.floating], mask: NDArray[np.floating]) -> NDArray[np.float32]:
     """Lightness finer than a thread or two, inside the mask."""
-    import cv2
-
     lightness = rgb_to_lab(rgb)[..., 0]
     inside = cv2.erode((mask > 0.5).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     fine: NDArray[np.float32] = (lightness - cv2.GaussianBlur(lightness, (0, 0), 7.0))[inside]
@@ -192,7 +192,7 @@ def test_a_neighbours_colour_beside_an_edge_is_no_thread() -> None:
     detail = rng.uniform(-6.0, 6.0, (64, 64)).astype(np.float32)
     detail[:, 31:33] = 60.0
     distance = np.abs(np.arange(64, dtype=np.float32) - 31.5)[None].repeat(64, 0) / 4.0
-    cut = source.without_outlines(detail, np.ones((64, 64), bool), distance)
+    cut = without_outlines(detail, np.ones((64, 64), bool), distance)
     assert 6.0 < cut.max() < 9.0
     np.testing.assert_array_equal(cut[:, :31], detail[:, :31])
 
@@ -247,3 +247,40 @@ def test_relief_is_strongest_on_thread_neither_dark_nor_white() -> None:
     black, grey, light, white = relief_scale(np.array([5.0, 50.0, 75.0, 98.0]))
     assert black < grey < light
     assert 0.2 < white < 0.6 * light
+
+
+def test_an_area_is_sewn_in_one_stitch_though_the_photo_has_two() -> None:
+    photo, design, mask = sewn_pair(period=5.0)
+    coarse = sewn_pair(period=11.0)[0]
+    half = photo.shape[1] // 2
+    photo[:, half:] = coarse[:, half:]
+    target = np.full((300, 300, 3), design[mask > 0.5].mean(axis=0), dtype=np.float32)
+    result = analogy.synthesise(photo, design, mask, target, np.ones((300, 300)), seed=1)
+    slopes = np.abs(np.diff(rgb_to_lab(result)[..., 0], axis=0))[10:290, 10:290]
+    steep = cv2.resize(slopes, (7, 7), interpolation=cv2.INTER_AREA)
+    # Lightness changes about twice as quickly across the finer thread.
+    assert steep.max() < 1.5 * steep.min()
+
+
+def _rows(period: float, strength: float) -> NDArray[np.float32]:
+    """Relief of level threads, (120, 120)."""
+    rows = strength * np.sin(2 * np.pi * np.arange(120) / period)
+    return np.repeat(rows[:, None], 120, axis=1).astype(np.float32)
+
+
+def test_texture_tells_stitches_from_each_other_but_not_light_from_shade() -> None:
+    fine, strong, coarse = (
+        texture_of(relief, 24, 5.0)[60, 60]
+        for relief in (_rows(5.0, 4.0), _rows(5.0, 12.0), _rows(11.0, 4.0))
+    )
+    assert np.abs(strong - fine).max() < 0.2
+    assert np.abs(coarse - fine).max() > 1.0
+
+
+def test_relief_where_light_fades_is_raised_but_no_blur_is_made_thread() -> None:
+    relief = _rows(5.0, 6.0) * np.linspace(1.3, 0.8, 120, dtype=np.float32)
+    relief[:, 100:] *= 0.01
+    even = evened(relief, np.ones(relief.shape, bool), 10)
+    strength = even.std(axis=0)
+    assert strength[5:85].max() < 1.1 * strength[5:85].min()
+    assert strength[110:].max() < 0.05 * strength[50]
