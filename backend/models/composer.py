@@ -17,12 +17,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from backend.errors import ProfileError
 from backend.models.loading import Models
-from backend.models.motif_words import MotifWords
 from backend.models.residence import Residence
 
-__all__ = ["MOTIF_WORDS", "motif_words", "with_composer"]
-
-MOTIF_WORDS = "motifs.json"
+__all__ = ["with_composer"]
 
 _PARTS = {
     "unet": UNet2DConditionModel,
@@ -43,11 +40,6 @@ def with_composer(models: Models, folder: Path) -> Models:
     networks = {**parts, "vae": models.vae}
     residence = Residence(networks, models.device, models.profile.offload)
     return replace(models, **parts, residence=residence, known_fingerprint="")
-
-
-def motif_words(folder: Path) -> MotifWords:
-    """What the composer in a folder knows by name."""
-    return MotifWords.load(folder / MOTIF_WORDS)
 
 
 def _read(folder: Path, dtype: torch.dtype) -> Any:

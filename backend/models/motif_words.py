@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from backend.errors import InputError, ProfileError
 
-__all__ = ["MotifWords", "wording"]
+__all__ = ["MOTIF_WORDS", "MotifWords", "composer_in", "motif_words", "wording"]
+
+MOTIF_WORDS = "motifs.json"
 
 _LIKE_CONSONANTS = ("unicorn",)  # vowels that "a" stands before
 _ALSO = {"grey": "gray", "violet": "purple", "golden": "yellow", "gold": "yellow"}
@@ -22,6 +25,22 @@ def wording(name: str, colour: str) -> str:
     words = f"{colour} {name}" if colour else name
     vowel = words[0] in "aeiou" and not words.startswith(_LIKE_CONSONANTS)
     return f"{'an' if vowel else 'a'} {words}"
+
+
+def composer_in(base: str | Path) -> Path | None:
+    """The composer's folder in a base model's, if that has networks of its own for words."""
+    folder = Path(base) / "composer"
+    # In any case an answer, whatever the name.
+    return folder if os.path.isfile(folder / "unet" / "config.json") else None
+
+
+def motif_words(composer: Path) -> MotifWords:
+    """What the composer in a folder knows by name.
+
+    Raises:
+        ProfileError: see `MotifWords.load`.
+    """
+    return MotifWords.load(composer / MOTIF_WORDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from transformers import (
 )
 
 from backend.errors import ProfileError
+from backend.models.motif_words import composer_in
 from backend.models.profiles import Profile
 
 __all__ = ["Source", "is_path"]
@@ -148,9 +149,7 @@ class Source:
     @property
     def composer(self) -> Path | None:
         """Folder of what draws from words, if the base has networks of its own for it."""
-        folder = Path(self.base) / "composer"
-        there = is_path(self.base) and (folder / "unet" / "config.json").is_file()
-        return folder if there else None
+        return composer_in(self.base)
 
     def read(self, dtype: torch.dtype) -> dict[str, Any]:
         """All parts by their names in `Models`, on the CPU.

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from backend import tasks
 from backend.emolora.adapter import with_style
 from backend.jobs import GenerateJob, Progress
-from backend.models.composer import motif_words, with_composer
+from backend.models.composer import with_composer
 from backend.models.loading import Models
+from backend.models.motif_words import motif_words
 from backend.models.prediction import Controls
 from backend.progress import Meter, Show, Stage, outcome, unseen
 from backend.restyle import autoencode

@@ -19,9 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from backend.models.composer import MOTIF_WORDS
 from backend.models.loading import Models
-from backend.models.motif_words import MotifWords, wording
+from backend.models.motif_words import MOTIF_WORDS, MotifWords, wording
 from backend.restyle.composed import DECIDED_BY
 from backend.starter.architecture import STARTER, Components
 from backend.starter.diffusion import encode_text, size_ids, weighed_error

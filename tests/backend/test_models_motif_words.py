@@ -9,8 +9,7 @@ import pytest
 from backend.errors import InputError, ProfileError
 from backend.evaluation.benchmark.sets import PROMPTS
 from backend.models import profiles
-from backend.models.composer import motif_words
-from backend.models.motif_words import MotifWords, wording
+from backend.models.motif_words import MotifWords, composer_in, motif_words, wording
 
 KNOWN = MotifWords(
     (
@@ -57,7 +56,9 @@ def test_unknown_motifs_are_refused_with_what_to_do(prompt: str) -> None:
 def test_all_that_the_starter_knows_is_recognised_and_its_card_lists_it() -> None:
     base = profiles.get("starter").folder
     assert base is not None
-    known = motif_words(base / "composer")
+    composer = composer_in(base)
+    assert composer is not None
+    known = motif_words(composer)
     assert len(known.motifs) == 267
     said = [wording(name, colour) for name in known.motifs for colour in ("", *known.colours)]
     assert [known.recognised(each) for each in said] == said
@@ -90,3 +91,8 @@ def test_the_list_is_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "motifs.json").write_text("[]", "utf-8")
     with pytest.raises(ProfileError, match="cannot be read"):
         MotifWords.load(tmp_path / "motifs.json")
+
+
+def test_a_base_without_a_composer_has_no_list(tmp_path: Path, tiny_model: Path) -> None:
+    for base in (tmp_path, tiny_model, "hub/name", "a\0b", "x" * 5000):
+        assert composer_in(base) is None
