@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from backend.batch.manifest import Row
 from backend.batch.results import Results, digest, file_hash, hashed, model_hash, style_hash
+from backend.batch.row import Row
 from backend.errors import StitchworkError
 from backend.jobs import Progress, RestyleJob, TrainJob
 

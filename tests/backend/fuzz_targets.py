@@ -21,7 +21,8 @@ from PIL import Image
 from shelving import style
 
 from backend.batch.columns import COLUMNS
-from backend.batch.manifest import Row, read_manifest
+from backend.batch.manifest import read_manifest
+from backend.batch.row import Row
 from backend.errors import InputError, StyleError
 from backend.imaging.files import picture_size, read_mask, read_reference, read_rgba
 from backend.jobs import JOB_TYPES, TASKS, JobError, job_from_dict, job_to_dict
