@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
 
-from backend.jobs import RestyleJob, TrainJob
+from backend.jobs import GenerateJob, Job, RestyleJob, TrainJob
 
-__all__ = ["COLUMNS", "RESTYLE", "TRAIN"]
+__all__ = ["COLUMNS", "GENERATE", "RESTYLE", "TRAIN", "TYPES"]
 
-# Columns by the job fields they fill. `base` serves both jobs.
+# Columns by the job fields they fill. Some, such as `base`, serve several jobs.
 RESTYLE = {
     "kind" if each.name == "embroidery" else each.name: each.name
     for each in dataclasses.fields(RestyleJob)
+    if each.name not in ("style", "out")
+}
+GENERATE = {
+    each.name: each.name
+    for each in dataclasses.fields(GenerateJob)
     if each.name not in ("style", "out")
 }
 TRAIN = {
@@ -19,4 +27,15 @@ TRAIN = {
     for each in dataclasses.fields(TrainJob)
     if each.name != "out"
 }
-COLUMNS = tuple(dict.fromkeys(["input", "style", "reference", *RESTYLE, *TRAIN]))
+COLUMNS = tuple(
+    dict.fromkeys(["input", "prompt", "style", "reference", *RESTYLE, *GENERATE, *TRAIN])
+)
+
+
+def _types(job: type[Job], columns: Mapping[str, str]) -> dict[str, Any]:
+    hints = typing.get_type_hints(job)
+    return {column: hints[field] for column, field in columns.items()}
+
+
+# What the cells of a column hold; of other columns text.
+TYPES = _types(TrainJob, TRAIN) | _types(GenerateJob, GENERATE) | _types(RestyleJob, RESTYLE)

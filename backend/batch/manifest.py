@@ -1,8 +1,9 @@
 """Reads what a batch is to do, CSV or JSON, and finds all that is wrong with it before any work.
 
-CSV: a header, then a row for every picture. JSON: a list of such rows, or every input in every
-style: {"inputs": ["a.png", …], "styles": ["satin", "photo.jpg", {"reference": …}, …]}, where the
-parts of a row may stand in place of a bare path. Paths are relative to the manifest's folder.
+CSV: a header, then a row for every picture, of an input or of a prompt. JSON: a list of such rows,
+or every input and prompt in every style: {"inputs": ["a.png", …], "prompts": ["a red heart", …],
+"styles": ["satin", "photo.jpg", {"reference": …}, …]}, where the parts of a row may stand in place
+of a bare path or prompt. Paths are relative to the manifest's folder.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from backend.batch.columns import COLUMNS, RESTYLE, TRAIN
+from backend.batch.columns import COLUMNS, TYPES
 from backend.batch.row import Row, absolute, check_row
 from backend.errors import InputError
-from backend.jobs import RestyleJob, TrainJob
 
 __all__ = ["read_manifest"]
 
 _YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+_CROSSED = {"input": "inputs", "prompt": "prompts"}  # what JSON crosses with styles
 _MOST_SHOWN = 40
 
 
@@ -36,9 +37,7 @@ def read_manifest(path: Path) -> list[Row]:
         raise InputError(f"{path}: there is no such file.", "Check the path of the manifest.")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        parts = list(
-            _json_rows(json.loads(text), path.parent) if _is_json(path) else _csv_rows(text)
-        )
+        parts = list(_json_rows(_json(text), path.parent) if _is_json(path) else _csv_rows(text))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: this is not UTF-8 text.", "Save it as UTF-8.") from error
     except (ValueError, csv.Error, RecursionError) as error:
@@ -48,7 +47,9 @@ def read_manifest(path: Path) -> list[Row]:
     except _ManifestError as error:
         raise InputError(f"{path}: {error}", f"The columns are {', '.join(COLUMNS)}.") from error
     if not parts:
-        raise InputError(f"{path}: it has no row.", "Give at least one input and style.")
+        raise InputError(
+            f"{path}: it has no row.", "Give at least one input or prompt, and a style."
+        )
     folder = path.resolve().parent
     problems: dict[str, list[str]] = {}
     rows = []
@@ -101,12 +102,7 @@ def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _number(column: str, text: str) -> Any:
     """A cell's number where its column takes one; what is none is left for the job to refuse."""
-    job, field = (
-        (RestyleJob, RESTYLE[column]) if column in RESTYLE else (TrainJob, TRAIN.get(column))
-    )
-    if field is None:
-        return text
-    hint = typing.get_type_hints(job)[field]
+    hint = TYPES.get(column, str)
     if hint is bool:
         return _YES_NO.get(text.lower(), text)
     for kind in (int, float):
@@ -119,20 +115,31 @@ def _number(column: str, text: str) -> Any:
     return text
 
 
+def _json(text: str) -> Any:
+    data = json.loads(text)
+    json.dumps(data, ensure_ascii=False).encode()  # refuses half characters, which no file can hold
+    return data
+
+
 def _json_rows(data: Any, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(data, list):
         for number, each in enumerate(data, start=1):
             yield f"item {number}", _object(f"item {number}", each)
         return
-    if not isinstance(data, dict) or data.keys() != {"inputs", "styles"}:
-        raise _ManifestError('it is neither a list of rows nor {"inputs": […], "styles": […]}.')
+    lists = {"styles", *_CROSSED.values()}
+    if not isinstance(data, dict) or not {"styles"} < data.keys() <= lists:
+        raise _ManifestError(
+            'it is neither a list of rows nor {"inputs": […], "prompts": […], "styles": […]} with '
+            "inputs, prompts or both."
+        )
     if not all(isinstance(each, list) for each in data.values()):
-        raise _ManifestError("inputs and styles must be lists.")
-    for one, given in enumerate(data["inputs"], start=1):
-        for other, style in enumerate(data["styles"], start=1):
-            label = f"input {one}, style {other}"
-            picture = {"input": given} if isinstance(given, str) else _object(label, given)
-            yield label, picture | _style_part(label, style, folder)
+        raise _ManifestError("inputs, prompts and styles must be lists.")
+    for column, name in _CROSSED.items():
+        for one, given in enumerate(data.get(name, []), start=1):
+            for other, style in enumerate(data["styles"], start=1):
+                label = f"{column} {one}, style {other}"
+                picture = {column: given} if isinstance(given, str) else _object(label, given)
+                yield label, picture | _style_part(label, style, folder)
 
 
 def _style_part(label: str, given: Any, folder: Path) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from typing import Any
 from backend.batch.results import Results, digest, file_hash, hashed, model_hash, style_hash
 from backend.batch.row import Row
 from backend.errors import StitchworkError
-from backend.jobs import Progress, RestyleJob, TrainJob
+from backend.jobs import GenerateJob, Progress, RestyleJob, TrainJob
 
 __all__ = ["Group", "Picture", "Task", "grouped", "picture_tasks", "trained_style", "training"]
 
 _FILES = {
     each.name
-    for job in (RestyleJob, TrainJob)
+    for job in (RestyleJob, GenerateJob, TrainJob)
     for each in dataclasses.fields(job)
     if each.metadata["path"] == "read"
 }
@@ -30,8 +30,15 @@ class Picture:
     """A picture to make for one row or several that ask for the same."""
 
     key: str
+    job: type[RestyleJob] | type[GenerateJob]
     fields: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        if self.job is GenerateJob:
+            return _plain(self.fields["prompt"])
+        return _stem(self.fields["input"])
 
 
 @dataclass(slots=True)
@@ -59,7 +66,7 @@ class Task:
         losses: how many workers ended over it.
     """
 
-    job: TrainJob | RestyleJob
+    job: TrainJob | RestyleJob | GenerateJob
     name: str
     path: str
     group: Group
@@ -73,17 +80,18 @@ def grouped(rows: list[Row], results: Results) -> Generator[Progress, None, list
     groups: dict[str, Group] = {}
     for number, row in enumerate(rows):
         yield Progress(stage="reading the inputs", step=number, steps=len(rows))
-        model = hash_of_model(row.restyle.get("base"), row.profile)
+        model = hash_of_model(row.fields.get("base"), row.profile)
         if row.style is not None:
             key = hash_of_style(row.style)
         else:
             key = digest({"model": model, "train": hashed(row.train or {}, _FILES, hash_of)})
         group = groups.setdefault(key, Group(key, row.style, row.train))
-        asked = {"model": model, "style": key, **hashed(row.restyle, _FILES, hash_of)}
-        picture = digest({"restyle": asked})
+        asked = {"model": model, "style": key, **hashed(row.fields, _FILES, hash_of)}
+        picture = digest({row.job.kind: asked})
         record = {
             "row": row.label,
-            "input": row.restyle["input"],
+            "input": row.fields.get("input", ""),
+            "prompt": row.fields.get("prompt", ""),
             "style": row.style or (row.train or {})["reference"],
             "state": "waiting",
             "picture": "",
@@ -97,7 +105,7 @@ def grouped(rows: list[Row], results: Results) -> Generator[Progress, None, list
             record |= {"state": "already there", "picture": made["path"]}
             record["seconds"] = made.get("seconds", 0.0)
             continue
-        wanted = group.pictures.setdefault(picture, Picture(picture, row.restyle))
+        wanted = group.pictures.setdefault(picture, Picture(picture, row.job, row.fields))
         wanted.rows.append(record)
     results.save()
     return [each for each in groups.values() if each.pictures]
@@ -133,13 +141,12 @@ def picture_tasks(group: Group, style: str, results: Results) -> list[Task]:
     """The tasks that make a group's pictures in a style's folder."""
     tasks = []
     for picture in group.pictures.values():
-        stem = _stem(picture.fields["input"])
-        path = f"pictures/{stem}-{group.name}-{picture.key[:8]}.png"
+        path = f"pictures/{picture.name}-{group.name}-{picture.key[:8]}.png"
         out = str(results.folder.resolve() / path)
         tasks.append(
             Task(
-                job=RestyleJob(**picture.fields, style=style, out=out),
-                name=f"{stem} in {group.name}",
+                job=picture.job(**picture.fields, style=style, out=out),
+                name=f"{picture.name} in {group.name}",
                 path=path,
                 group=group,
                 picture=picture,
@@ -149,6 +156,11 @@ def picture_tasks(group: Group, style: str, results: Results) -> list[Task]:
 
 
 def _stem(path: str) -> str:
-    """A file's or folder's name as part of another, without what shells dislike."""
-    stem = re.sub(r"[^\w.-]+", "_", Path(path).stem if Path(path).suffix else Path(path).name)
-    return stem[:60].strip("._-") or "unnamed"
+    """A file's or folder's name as part of another."""
+    return _plain(Path(path).stem if Path(path).suffix else Path(path).name)
+
+
+def _plain(text: str) -> str:
+    """Text as part of a file's name, without what shells dislike, in at most 60 bytes."""
+    plain = re.sub(r"[^\w.-]+", "_", text).encode()[:60].decode(errors="ignore")
+    return plain.strip("._-") or "unnamed"

@@ -30,7 +30,7 @@ SCHEMA = 1
 _SAMPLE = 2**20
 _JSON, _CSV, _LOCK = "results.json", "results.csv", ".lock"
 _PATIENCE = 5.0
-_COLUMNS = ("row", "input", "style", "state", "picture", "seconds", "error")
+_COLUMNS = ("row", "input", "style", "state", "picture", "seconds", "error", "prompt")
 # Of a style's description, what tells of its making but not of what it does.
 _TOLD = {"name", "created", "designed", "licence_note", "measures", "seconds", "versions"}
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backend import tasks
-from backend.batch.columns import COLUMNS, RESTYLE, TRAIN
+from backend.batch.columns import COLUMNS, GENERATE, RESTYLE, TRAIN
 from backend.errors import StitchworkError, StyleError
 from backend.imaging.files import picture_size
-from backend.jobs import Job, JobError, RestyleJob, TrainJob
+from backend.jobs import GenerateJob, Job, JobError, RestyleJob, TrainJob
 from backend.models import profiles
+from backend.models.motif_words import composer_in, motif_words
 from backend.styles import is_style, read_description
 
 __all__ = ["Row", "absolute", "check_row"]
@@ -28,14 +29,16 @@ class Row:
 
     Attributes:
         label: where it stands in the manifest, such as "row 2" (a spreadsheet's numbers).
-        restyle: fields of its RestyleJob but style and out; paths are absolute.
+        job: what makes it.
+        fields: of that job but style and out; paths are absolute.
         style: folder of a trained style; None where one is to be trained.
         train: fields of the TrainJob but out; None where a style is given.
         profile: of the style.
     """
 
     label: str
-    restyle: dict[str, Any]
+    job: type[RestyleJob] | type[GenerateJob]
+    fields: dict[str, Any]
     style: str | None
     train: dict[str, Any] | None
     profile: str
@@ -48,23 +51,18 @@ def check_row(label: str, cells: Mapping[str, Any], folder: Path, wrong: list[st
     for name in ("style", *_PICTURES):
         if name in cells:
             cells[name] = _path(name, cells[name], folder, wrong)
-    if "input" not in cells:
-        wrong.append("there is no input.")
-    if ("style" in cells) == ("reference" in cells):
-        wrong.append("give either a style (a trained style's folder) or a reference (a photo).")
-    own = [name for name in cells if name in TRAIN and name not in RESTYLE and name != "reference"]
-    if own and "style" in cells:
-        wrong.append(f"{', '.join(own)}: only a reference is trained, a style is trained already.")
+    wrong += _misplaced(cells)
     if wrong:
         return None
     for name in ("base", "base_config", "designer"):
         place = cells.get(name)
         if isinstance(place, str) and os.path.exists(absolute(place, folder)):
             cells[name] = absolute(place, folder)
-    restyle = {field: cells[name] for name, field in RESTYLE.items() if name in cells}
+    job, columns = _making(cells)
+    fields = {field: cells[name] for name, field in columns.items() if name in cells}
     train = {field: cells[name] for name, field in TRAIN.items() if name in cells}
     style = cells.get("style")
-    picture = _accepted(RestyleJob, {**restyle, "style": style or "", "out": ""}, RESTYLE, wrong)
+    picture = _accepted(job, {**fields, "style": style or "", "out": ""}, columns, wrong)
     training = None
     if style is None:
         training = _accepted(TrainJob, {**train, "out": ""}, TRAIN, wrong)
@@ -83,14 +81,57 @@ def check_row(label: str, cells: Mapping[str, Any], folder: Path, wrong: list[st
     profile = known["profile"]
     if profile not in profiles.names():
         wrong.append(f"profile: {profile!r} is none of {', '.join(profiles.names())}.")
+    elif isinstance(picture, GenerateJob):
+        wrong += _unknown_words(picture, profile)
+    if wrong:
         return None
     return Row(
         label=label,
-        restyle=restyle,
+        job=job,
+        fields=fields,
         style=style,
         train=None if style else train,
         profile=profile,
     )
+
+
+def _making(
+    cells: Mapping[str, Any],
+) -> tuple[type[RestyleJob] | type[GenerateJob], Mapping[str, str]]:
+    """The job that makes a row's picture, and its columns."""
+    return (GenerateJob, GENERATE) if "prompt" in cells else (RestyleJob, RESTYLE)
+
+
+def _misplaced(cells: Mapping[str, Any]) -> list[str]:
+    """What of a row does not go together, whatever its values."""
+    wrong = []
+    words, (_, columns) = "prompt" in cells, _making(cells)
+    if ("input" in cells) == words:
+        wrong.append("give either an input (a picture) or a prompt (words).")
+    else:
+        others = RESTYLE if words else GENERATE
+        strange = [name for name in cells if name in others and name not in {*columns, *TRAIN}]
+        if strange:
+            only = "an input, not for a prompt" if words else "a prompt, not for an input"
+            wrong.append(f"{', '.join(strange)}: only for {only}.")
+    if ("style" in cells) == ("reference" in cells):
+        wrong.append("give either a style (a trained style's folder) or a reference (a photo).")
+    own = [name for name in cells if name in TRAIN and name not in columns and name != "reference"]
+    if own and "style" in cells:
+        wrong.append(f"{', '.join(own)}: only a reference is trained, a style is trained already.")
+    return wrong
+
+
+def _unknown_words(job: GenerateJob, profile: str) -> list[str]:
+    """Why a base that knows its motifs by name cannot draw a prompt; others draw any."""
+    base = job.base or profiles.get(profile).folder
+    composer = composer_in(base) if base else None
+    try:
+        if composer is not None:
+            motif_words(composer).recognised(job.prompt)
+    except StitchworkError as error:
+        return [f"prompt: {error}"]
+    return []
 
 
 def _path(name: str, value: Any, folder: Path, wrong: list[str]) -> Any:

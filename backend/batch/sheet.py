@@ -1,14 +1,16 @@
-"""A contact sheet of a batch: its pictures in one, a row a style, a column an input."""
+"""A contact sheet of a batch: its pictures in one, a row a style, a column an input or prompt."""
 
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from backend.errors import InputError
 from backend.imaging.files import read_rgba, write_png
@@ -28,25 +30,44 @@ def write_sheet(folder: Path, path: Path, *, side: int = 320, sources: bool = Tr
         folder: of the batch, with results.json.
         path: PNG to write.
         side: of a picture on the sheet, pixels.
-        sources: put the artwork on top and each style's reference photo at the left.
+        sources: put the artwork, or the words, on top and each style's reference photo at the left.
 
     Raises:
         InputError: nothing was made.
         ResourceError: the file cannot be written.
     """
     rows = json.loads((folder / "results.json").read_text("utf-8"))["rows"]
-    made = {(each["style"], each["input"]): each for each in rows if each["state"] in _MADE}
+    made = {(each["style"], _asked(each)): each for each in rows if each["state"] in _MADE}
     if not made:
         raise InputError(f"{folder}: there is no picture for a sheet.", "See results.json.")
     styles = list(dict.fromkeys(each["style"] for each in rows))
-    inputs = list(dict.fromkeys(each["input"] for each in rows))
+    asked = list(dict.fromkeys(map(_asked, rows)))
     lines: list[list[Picture]] = []
     if sources:
-        lines.append([_blank(side), *(_cell(Path(each), side) for each in inputs)])
+        lines.append([_blank(side), *(_source(*each, side) for each in asked)])
     for style in styles:
-        cells = [_picture(folder, made.get((style, each)), side) for each in inputs]
+        cells = [_picture(folder, made.get((style, each)), side) for each in asked]
         lines.append([_cell(_photo(Path(style)), side), *cells] if sources else cells)
     write_png(path, _joined(lines, round(_GAP * side)))
+
+
+def _asked(row: dict[str, Any]) -> tuple[str, str]:
+    """What a row asks for: an input, or a prompt."""
+    return row["input"], row.get("prompt", "")
+
+
+def _source(artwork: str, prompt: str, side: int) -> Picture:
+    return _cell(Path(artwork), side) if artwork else _words(prompt, side)
+
+
+def _words(prompt: str, side: int) -> Picture:
+    lines = textwrap.wrap(prompt, 16, max_lines=7, placeholder=" …")
+    image = Image.fromarray(np.uint8(np.rint(_blank(side) * 255.0)))
+    font = ImageFont.load_default(side / 10)
+    ImageDraw.Draw(image).multiline_text(
+        (side / 2, side / 2), "\n".join(lines), "black", font, anchor="mm", align="center"
+    )
+    return np.asarray(image, np.float32) / 255.0
 
 
 def _photo(style: Path) -> Path:

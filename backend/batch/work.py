@@ -20,7 +20,7 @@ from backend.batch.schedule import choose
 from backend.batch.workers import Failed, Lost, Message, Open, Ready, Workers, opener
 from backend.checks import remove_leftovers
 from backend.errors import ResourceError, StitchworkError
-from backend.jobs import Progress, RestyleJob, TrainJob
+from backend.jobs import GenerateJob, Job, Progress, RestyleJob, TrainJob
 
 __all__ = ["Outcome", "run_batch"]
 
@@ -87,9 +87,17 @@ class _Work:
         self._warm: dict[int, str] = {}
         self._silent = 0
         self._ended = 0
-        self._untrained = {each.key: len(each.pictures) for each in groups if self._trains(each)}
-        self._total = sum(map(len, self._waiting.values())) + sum(self._untrained.values())
-        self._seconds: dict[type, list[float]] = {TrainJob: [], RestyleJob: []}
+        # Pictures by their jobs, of each style that is still to be trained.
+        self._untrained: dict[str, Counter[type[Job]]] = {
+            each.key: Counter(picture.job for picture in each.pictures.values())
+            for each in groups
+            if self._trains(each)
+        }
+        self._total = sum(map(len, self._waiting.values()))
+        self._total += sum(each.total() for each in self._untrained.values())
+        self._seconds: dict[type[Job], list[float]] = {
+            each: [] for each in (TrainJob, RestyleJob, GenerateJob)
+        }
 
     def do(self) -> Generator[Progress, None, None]:
         if self._workers.count > 1:
@@ -217,7 +225,7 @@ class _Work:
         if task.picture is None:
             pictures = list(task.group.pictures.values())
             error = f"its style: {error}"
-            self._ended += self._untrained.pop(task.group.key)
+            self._ended += self._untrained.pop(task.group.key).total()
         for picture in pictures:
             for row in picture.rows if picture else ():
                 row.update(state="failed", error=error)
@@ -238,8 +246,11 @@ class _Work:
 
     def _time_left(self) -> float | None:
         """Of the whole batch, once a job of each kind that is still to do has been timed."""
-        to_do = Counter(type(each.job) for tasks in self._waiting.values() for each in tasks)
-        to_do[RestyleJob] += sum(self._untrained.values())
+        to_do: Counter[type[Job]] = Counter(
+            type(each.job) for tasks in self._waiting.values() for each in tasks
+        )
+        for pictures in self._untrained.values():
+            to_do += pictures
         left = 0.0
         for worker, (task, _) in self._running.items():
             said = self._left[worker]

@@ -14,13 +14,14 @@ from backend.commands import EXIT_FAILED, EXIT_OK, add_command, watched
 __all__ = ["add_batch"]
 
 _ABOUT = (
-    "Embroider many pictures in many styles, as a CSV or JSON manifest says. Each style is trained "
-    "once. Called again, it does only what is missing: what changed (by content) or failed. A row "
-    "has an input and either a style (a trained style's folder) or a reference (a photo to train "
-    "on); further columns are options of restyle and, with a reference, of train. "
+    "Embroider many pictures, or motifs from words, in many styles, as a CSV or JSON manifest "
+    "says. Each style is trained once. Called again, it does only what is missing: what changed "
+    "(by content) or failed. A row has either an input (a picture) or a prompt (words), and either "
+    "a style (a trained style's folder) or a reference (a photo to train on); further columns are "
+    "options of restyle, or of generate for a prompt, and, with a reference, of train. "
     f"All columns: {', '.join(COLUMNS)}. "
-    'JSON: a list of such rows, or {"inputs": [...], "styles": [...]} for every input in every '
-    "style. "
+    'JSON: a list of such rows, or {"inputs": [...], "prompts": [...], "styles": [...]} (inputs, '
+    "prompts or both) for every one in every style. "
     "Paths are relative to the manifest's folder. Exit code 1 if a row failed."
 )
 
@@ -54,7 +55,7 @@ def add_batch(commands: Any) -> None:
         "--sheet",
         type=Path,
         metavar="FILE",
-        help="also lay all pictures out in one PNG: a row a style, a column an input",
+        help="also lay all pictures out in one PNG: a row a style, a column an input or prompt",
     )
 
 

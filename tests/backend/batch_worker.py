@@ -26,7 +26,8 @@ def note(folder: Path, log: str, name: str) -> None:
 
 def do(job: dict[str, str], folder: Path, seconds: float) -> dict[str, object]:
     out = Path(job["out"])
-    name = Path(job["input"]).stem + "-" + Path(job["style"]).name
+    source = Path(job["input"]).stem if "input" in job else job["prompt"].replace(" ", "_")
+    name = f"{source}-{Path(job['style']).name}"
     note(folder, "begun.log", name)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.{os.getpid():08}")

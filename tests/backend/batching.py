@@ -15,7 +15,7 @@ from shelving import style
 from backend.batch.work import Outcome, run_batch
 from backend.batch.workers import Failed, Message, Ready
 from backend.errors import StitchworkError
-from backend.jobs import Job, Progress, RestyleJob, Result, TrainJob
+from backend.jobs import GenerateJob, Job, Progress, RestyleJob, Result, TrainJob
 
 __all__ = ["Engine", "Inline", "do"]
 
@@ -65,14 +65,16 @@ class Engine:
     def run(self, job: Job) -> Generator[Progress, None, Result]:
         self.jobs.append(job)
         yield Progress(stage="doing", step=0, steps=1, seconds_left=1.0)
-        source = job.reference if isinstance(job, TrainJob) else getattr(job, "input", "")
+        source = next(
+            getattr(job, name) for name in ("reference", "input", "prompt") if hasattr(job, name)
+        )
         for part, error in self.refuse.items():
             if part in source:
                 raise error
         if isinstance(job, TrainJob):
             style(Path(job.out).name).save(job.out)
             return Result(outputs={"style": job.out})
-        assert isinstance(job, RestyleJob)
+        assert isinstance(job, RestyleJob | GenerateJob)
         Path(job.out).parent.mkdir(parents=True, exist_ok=True)
         save(Path(job.out), np.full((8, 8, 3), job.seed % 256, dtype=np.uint8))
         return Result(outputs={"image": job.out})

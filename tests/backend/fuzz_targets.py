@@ -186,16 +186,28 @@ class Manifests(Target):
 
     def seeds(self) -> Mapping[str, bytes]:
         crossed = {"inputs": ["a.png", {"input": "a.png", "seed": 1}], "styles": ["satin", "a.png"]}
+        said = {"prompts": ["a red heart", {"prompt": "stars", "width": 80}], "styles": ["satin"]}
         row = {"input": "a.png", "style": "satin", "strength": 0.5, "base": "a/b"}
         return {
             "list.json": b"j" + json.dumps([row]).encode(),
             "crossed.json": b"j" + json.dumps(crossed).encode(),
+            "said.json": b"j" + json.dumps(said).encode(),
             "commas.csv": b"cinput,style,reference,seed\na.png,satin,,3\na.png,,a.png,4\n",
             "semicolons.csv": b'c"input";style;strength;kind\r\n"a.png";satin;0,5;relief\r\n',
         }
 
     def words(self) -> tuple[str, ...]:
-        return (*ODD_WORDS, *COLUMNS, "inputs", "styles", "satin", "a.png", "~nobody/")
+        return (
+            *ODD_WORDS,
+            *COLUMNS,
+            "inputs",
+            "prompts",
+            "styles",
+            "satin",
+            "a.png",
+            "~nobody/",
+            "heart",
+        )
 
     def __call__(self, data: bytes) -> bool:
         path = self.folder / ("batch.json" if data[:1] == b"j" else "batch.csv")

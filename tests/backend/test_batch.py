@@ -214,6 +214,7 @@ def test_the_real_engine_trains_and_embroiders(folder: Path, tiny_model: Path) -
         folder,
         {
             "inputs": [{"input": "bird.png", "steps": 1, "start": "design"}],
+            "prompts": [{"prompt": "a fish", "steps": 1}],
             "styles": [
                 {
                     "reference": "photo.png",
@@ -226,10 +227,11 @@ def test_the_real_engine_trains_and_embroiders(folder: Path, tiny_model: Path) -
         },
     )
     progress, outcome = collect(run_batch(manifest, folder / "out"))
-    assert (outcome.done, outcome.failed) == (1, [])
+    assert (outcome.done, outcome.failed) == (2, [])
     stages = {each.stage for each in progress}
-    assert "1/2 training photo: stage one" in stages
-    assert "2/2 bird in photo: embroidering" in stages
+    assert "1/3 training photo: stage one" in stages
+    assert "2/3 bird in photo: embroidering" in stages
+    assert "3/3 a_fish in photo: composing" in stages
     progress, outcome = collect(run_batch(manifest, folder / "out"))
-    assert outcome.already == 1
+    assert outcome.already == 2
     assert {each.stage for each in progress} == {"reading the inputs"}

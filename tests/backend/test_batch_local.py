@@ -111,6 +111,18 @@ def test_workers_keep_to_a_style_while_it_has_jobs(folder: Path) -> None:
         assert styles == sorted(styles, key=styles[0].__ne__)  # its own first, then the other's
 
 
+def test_workers_take_pictures_and_words_alike(folder: Path) -> None:
+    (folder / "a_red_heart-satin.once").touch()
+    rows = ("bird.png,,satin", ",a red heart,satin", ",a red heart,linen", ",a star,linen")
+    manifest = table(folder, "input,prompt,style", *rows)
+    stages, outcome = do(folder, manifest, pretending(folder, 2))
+    assert (outcome.done, outcome.failed) == (4, [])
+    assert {each.split()[0] for each in noted(folder, "finished.log")} == {
+        *("bird-satin", "a_red_heart-satin", "a_red_heart-linen", "a_star-linen")
+    }
+    assert sum("a_red_heart in satin: put back" in each for each in stages) == 1
+
+
 def test_a_job_that_ends_every_worker_fails_alone(folder: Path) -> None:
     (folder / "bird-satin.always").touch()
     (folder / "fish-satin.refused").touch()

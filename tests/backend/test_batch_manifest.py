@@ -28,7 +28,7 @@ def test_rows_become_jobs(folder: Path) -> None:
     first, second = read_manifest(manifest)
     assert (first.label, second.label) == ("row 2", "row 4")
     assert first.style == str(folder / "satin")
-    assert first.restyle == {
+    assert first.fields == {
         "input": str(folder / "bird.png"),
         "strength": 0.5,
         "embroidery": "relief",
@@ -41,7 +41,7 @@ def test_rows_become_jobs(folder: Path) -> None:
         "base": str(folder / "satin"),
         "designer": str(folder / "satin"),
     }
-    assert second.restyle["base"] == str(folder / "satin")
+    assert second.fields["base"] == str(folder / "satin")
 
 
 def test_json_crosses_inputs_and_styles(folder: Path) -> None:
@@ -55,7 +55,7 @@ def test_json_crosses_inputs_and_styles(folder: Path) -> None:
     rows = read_manifest(manifest)
     assert len(rows) == 6
     assert rows[5].label == "input 2, style 3"
-    assert rows[5].restyle == {"input": str(folder / "fish.png"), "seed": 1}
+    assert rows[5].fields == {"input": str(folder / "fish.png"), "seed": 1}
     assert rows[5].train == {"reference": str(folder / "photo.png"), "blocks": "paper"}
     assert [each.style is None for each in rows] == [False, True, True] * 2
     alone = listed(folder, [{"input": "bird.png", "style": "satin"}])
@@ -93,7 +93,7 @@ def test_everything_wrong_is_named_with_its_rows(folder: Path) -> None:
         "strength: 2.0 is above",
         "steps: 'many' is not of type",
         "give either",
-        "there is no input",
+        "give either an input",
         "text.png: this is not a picture",
         "mask: cat.png: there is no such file",
         "blocks: only a reference is trained",
@@ -124,7 +124,13 @@ def test_tables_that_cannot_be_meant_are_refused(folder: Path, text: str, messag
     [
         ({"inputs": []}, "neither a list"),
         ({"inputs": [], "styles": [], "more": 1}, "neither a list"),
+        ({"styles": ["satin"]}, "neither a list"),
+        ({"prompts": [], "inputs": []}, "neither a list"),
         ({"inputs": "bird.png", "styles": ["satin"]}, "must be lists"),
+        ({"prompts": "a red heart", "styles": ["satin"]}, "must be lists"),
+        ({"prompts": [3], "styles": ["satin"]}, "prompt 1, style 1: this is no object"),
+        ({"prompts": ["a heart \ud800"], "styles": ["satin"]}, "cannot be read"),
+        ([{"prompt": 3, "style": "satin"}], "prompt: 3 is not of type"),
         ({"inputs": [], "styles": []}, "no row"),
         ([1], "item 1: this is no object"),
         ({"inputs": ["bird.png"], "styles": [3]}, "input 1, style 1: this is no object"),

@@ -33,18 +33,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def manifest(folder: Path, tiny_model: Path) -> Path:
-    """Twelve rows in two styles that are still to be trained."""
+    """Twelve rows, of artwork and of words, in two styles that are still to be trained."""
     save(folder / "photo.png", embroidery())
     save(folder / "other.png", embroidery(200))
-    for number in range(6):
+    for number in range(5):
         save(folder / f"art{number}.png", artwork(72 + 8 * number, 80))
     short = {"base": str(tiny_model), "steps_one": 2, "steps_two": 0, "blocks": "paper"}
     return listed(
         folder,
         {
             "inputs": [
-                {"input": f"art{number}.png", "steps": 6, "start": "design"} for number in range(6)
+                {"input": f"art{number}.png", "steps": 6, "start": "design"} for number in range(5)
             ],
+            "prompts": [{"prompt": "a red heart", "steps": 2}],
             "styles": [{"reference": name, **short} for name in ("photo.png", "other.png")],
         },
     )
@@ -143,7 +144,8 @@ def test_a_killed_actor_s_row_is_done_again_and_all_is_as_the_local_engine_makes
     finished = [line.partition(" ")[2].partition(": done")[0] for line in lines if ": done" in line]
     assert Counter(finished) == dict.fromkeys(
         [
-            *(f"art{number} in {name}" for number in range(6) for name in ("photo", "other")),
+            *(f"art{number} in {name}" for number in range(5) for name in ("photo", "other")),
+            *("a_red_heart in photo", "a_red_heart in other"),
             *("training photo", "training other"),
         ],
         1,

@@ -12,7 +12,7 @@ from backend.batch.ray import Actor
 from backend.batch.schedule import choose
 from backend.batch.workers import Failed, read
 from backend.errors import InputError, ResourceError
-from backend.jobs import Job, Progress, RestyleJob, Result, job_to_dict
+from backend.jobs import GenerateJob, Job, Progress, RestyleJob, Result, job_to_dict
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,22 @@ def test_an_address_without_a_cluster_is_refused_at_once(monkeypatch: pytest.Mon
                 Cluster(2)
 
 
+@pytest.mark.parametrize(
+    "job",
+    [
+        RestyleJob(style="/s", input="/i.png", out="/o.png"),
+        GenerateJob(style="/s", prompt="a red heart", out="/o.png"),
+    ],
+    ids=lambda job: job.kind,
+)
 def test_an_actor_says_what_a_worker_process_would(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job: Job
 ) -> None:
     class Engine:
         error: Exception | None = None
 
-        def run(self, job: Job) -> Generator[Progress, None, Result]:
+        def run(self, given: Job) -> Generator[Progress, None, Result]:
+            assert given == job
             for step in range(1000):
                 yield Progress(stage="first" if step < 500 else "second", step=step, steps=1000)
             if self.error is not None:
@@ -93,17 +102,16 @@ def test_an_actor_says_what_a_worker_process_would(
             return Result(outputs={"image": job.out})
 
     monkeypatch.setattr("backend.engine.Engine", Engine)
-    job = job_to_dict(RestyleJob(style="/s", input="/i.png", out="/o.png"))
-    actor = Actor()
-    *progress, last = (read(each) for each in actor.run(job))
+    told, actor = job_to_dict(job), Actor()
+    *progress, last = (read(each) for each in actor.run(told))
     assert last == Result(outputs={"image": "/o.png"})
     stages = [each.stage for each in progress if isinstance(each, Progress)]
     assert list(dict.fromkeys(stages)) == ["first", "second"]
     assert len(progress) < 100  # not every step
     monkeypatch.setattr(Engine, "error", InputError("Too dark.", "Light it."))
-    assert [read(each) for each in actor.run(job)][-1] == Failed("Too dark. Light it.")
+    assert [read(each) for each in actor.run(told)][-1] == Failed("Too dark. Light it.")
     monkeypatch.setattr(Engine, "error", KeyError("gone"))
-    (failed,) = (each for each in map(read, actor.run(job)) if isinstance(each, Failed))
+    (failed,) = (each for each in map(read, actor.run(told)) if isinstance(each, Failed))
     assert "Unexpected KeyError: 'gone'" in failed.error
     assert "KeyError" in capsys.readouterr().err  # with its place, for the log
     for odd in ({}, {"progress": 1}, {"cancel": "x"}):

@@ -58,6 +58,27 @@ def test_a_batch_has_its_artwork_on_top_and_photos_at_the_left(tmp_path: Path) -
         assert np.abs(sheet[corner] - CLOTH).max() > 0.3
 
 
+def test_prompts_have_their_words_on_top(tmp_path: Path) -> None:
+    folder = fill(tmp_path)
+    prompts = ["a red heart", "a heart in a very long red dress with stars and flowers " * 9]
+    data = {"inputs": ["bird.png"], "prompts": prompts, "styles": ["satin"]}
+    do(listed(folder, data), folder / "out", Engine())
+    write_sheet(folder / "out", folder / "sheet.png", side=160)
+    sheet = read_rgba(folder / "sheet.png")[..., :3]
+    assert sheet.shape == (325, 655, 3)
+    inks = []
+    for column in (2, 3):
+        words, picture = (sheet[top : top + 160, 165 * column :][:, :160] for top in (0, 165))
+        inks.append(words.min(axis=2) < 0.3)
+        assert not inks[-1][:3].any()  # however many words, they stay inside
+        assert not inks[-1][-3:].any()
+        assert np.allclose(words[:3], CLOTH, atol=0.01)
+        assert np.allclose(picture[:, 80], 42 / 255, atol=0.01)  # what the engine made of its seed
+    assert 100 < inks[0].sum() < inks[1].sum()
+    rows = np.flatnonzero(inks[0].any(axis=1))
+    assert abs((rows[0] + rows[-1]) / 2 - 80) < 10  # in the middle
+
+
 def test_nothing_made_is_said(tmp_path: Path) -> None:
     _record(tmp_path, [("a", "s", "failed")])
     with pytest.raises(InputError, match="no picture"):

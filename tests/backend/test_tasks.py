@@ -339,18 +339,21 @@ def test_a_batch_knows_tasks_before_it_works(tiny_models: Models, tmp_path: Path
     manifest.write_text(json.dumps(rows))
     first, second = read_manifest(manifest)
     assert first.train is not None
-    assert first.train["task"] == first.restyle["task"] == "painting"
+    assert first.train["task"] == first.fields["task"] == "painting"
     assert second.train is None
     bad = [
         {"input": "a.png", "style": "lines", "task": "painting"},
         {"input": "a.png", "reference": "a.png", "design": "a.png", "task": "sketch"},
         {"input": "a.png", "reference": "a.png", "task": "knitting"},
         {"input": "a.png", "reference": "a.png", "task": "painting", "kind": "relief"},
+        {"prompt": "a red heart", "style": "lines"},
     ]
     manifest.write_text(json.dumps(bad))
     with pytest.raises(InputError) as caught:
         read_manifest(manifest)
-    for number, words in enumerate(("not of painting", "takes the lines", "knitting", "kind")):
+    for number, words in enumerate(
+        ("not of painting", "takes the lines", "knitting", "kind", "words give none")
+    ):
         (line,) = [
             each for each in caught.value.message.splitlines() if f"item {number + 1}" in each
         ]
