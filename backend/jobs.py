@@ -212,6 +212,11 @@ class RestyleJob(ModelJob):
         choices=("auto", "none", "paper", "shade", "coarse"),
     )
     steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
+    sampler: str = option(
+        "auto",
+        help="how the noise is taken off; the profile's own way if auto",
+        choices=("auto", "ddim", "dpm++"),
+    )
     guidance: float | None = option(
         None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
     )
@@ -237,6 +242,11 @@ class GenerateJob(ModelJob):
     height: int | None = option(None, help="pixels; the profile's window", minimum=64, maximum=8192)
     style_strength: float = option(1.0, help="LoRA scale", minimum=0.0, maximum=2.0)
     steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
+    sampler: str = option(
+        "auto",
+        help="how the noise is taken off; the profile's own way if auto",
+        choices=("auto", "ddim", "dpm++"),
+    )
     guidance: float | None = option(
         None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
     )

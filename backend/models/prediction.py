@@ -200,6 +200,14 @@ def noise_of(
     return alpha.sqrt() * output.float() + (1.0 - alpha).sqrt() * latents.float()
 
 
+def clean_of(
+    models: Models, latents: torch.Tensor, output: torch.Tensor, timestep: int
+) -> torch.Tensor:
+    """z_0, float32, that the UNet's output for z_t expects."""
+    noise = noise_of(models, latents, output, timestep)
+    return ddim_step(models, latents, noise, timestep, -1)
+
+
 def ddim_step(
     models: Models, latents: torch.Tensor, noise: torch.Tensor, here: int, there: int
 ) -> torch.Tensor:

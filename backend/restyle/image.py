@@ -12,7 +12,6 @@ from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 from numpy.typing import NDArray
 
 from backend import tasks
@@ -29,7 +28,7 @@ from backend.progress import Meter, Show, Stage, unseen
 from backend.restyle import autoencode
 from backend.restyle.conditions import Conditions
 from backend.restyle.correction import Correction, in_strips
-from backend.restyle.denoise import Words, batch_size, denoise, invert, make_scheduler
+from backend.restyle.denoise import Scheduler, Words, batch_size, denoise, invert, make_scheduler
 from backend.restyle.windows import Windows, noise_field
 from backend.styles import Style
 
@@ -55,6 +54,7 @@ class _Settings:
     from_preview: bool
     from_colour: bool
     inverted: bool
+    sampler: str
 
     @classmethod
     def of(cls, models: Models, style: Style, job: RestyleJob) -> _Settings:
@@ -73,6 +73,7 @@ class _Settings:
             from_preview=start == "preview",
             from_colour=start == "colour",
             inverted=start == "preview" and inference.preview_inverted,
+            sampler=inference.sampler if job.sampler == "auto" else job.sampler,
         )
 
     @property
@@ -232,9 +233,9 @@ def windows_over(models: Models, inside: NDArray[np.bool_]) -> Windows:
 
 def _schedule(
     models: Models, settings: _Settings, windows: Windows
-) -> tuple[DDIMScheduler, list[int], Meter]:
+) -> tuple[Scheduler, list[int], Meter]:
     """Scheduler, the timesteps that `strength` leaves to do, and the plan of progress."""
-    scheduler = make_scheduler(models, settings.steps)
+    scheduler = make_scheduler(models, settings.steps, settings.sampler)
     todo = settings.todo
     timesteps = [int(t) for t in scheduler.timesteps[settings.steps - todo :]]
     size = batch_size(models)

@@ -87,7 +87,8 @@ def generate(
         ]
     )
     words = make_words(models, style, prompts_of(style, job.prompt), guidance)
-    scheduler = make_scheduler(models, steps)
+    sampler = inference.sampler if job.sampler == "auto" else job.sampler
+    scheduler = make_scheduler(models, steps, sampler)
     channels = int(models.unet.config.in_channels)
     latents = noise_field(job.seed, channels, cells, cells) * float(scheduler.init_noise_sigma)
     times = [int(t) for t in scheduler.timesteps]
@@ -120,7 +121,7 @@ def generate(
         clean = yield from counted(
             autoencode.encode(models, plane, full.encoded), meter, "encoding"
         )
-        scheduler = make_scheduler(models, steps)
+        scheduler = make_scheduler(models, steps, sampler)
         times = times[steps - again :]
         noise = noise_field(job.seed, *clean.shape)
         latents = scheduler.add_noise(clean, noise, torch.tensor([times[0]]))

@@ -59,9 +59,11 @@ def _same_start(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.retrieve_latents", mode)
 
 
-def _pipeline(kind: Any, folder: Path, models: Models, style: Style, **more: Any) -> Any:
+def _pipeline(
+    kind: Any, folder: Path, models: Models, style: Style, sampler: str = "ddim", **more: Any
+) -> Any:
     pipeline = kind.from_pretrained(folder, **more)
-    pipeline.scheduler = make_scheduler(models, STEPS)
+    pipeline.scheduler = make_scheduler(models, STEPS, sampler)
     pipeline.load_lora_weights({name: value.clone() for name, value in style.weights.items()})
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -73,7 +75,9 @@ def _picture() -> NDArray[np.float32]:
     return (np.round(rgb * 255.0) / 255.0).astype(np.float32)
 
 
-def _ours(models: Models, style: Style, rgb: NDArray[np.float32], kind: str) -> torch.Tensor:
+def _ours(
+    models: Models, style: Style, rgb: NDArray[np.float32], kind: str, sampler: str = "auto"
+) -> torch.Tensor:
     job = RestyleJob(
         style="style",
         input="in.png",
@@ -82,6 +86,7 @@ def _ours(models: Models, style: Style, rgb: NDArray[np.float32], kind: str) -> 
         start="design",
         strength=STRENGTH,
         steps=STEPS,
+        sampler=sampler,
         guidance=GUIDANCE,
         seed=SEED,
     )
@@ -94,13 +99,18 @@ def _tensor(image: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)[None]
 
 
+# Diffusers' solver hands NumPy 2 tensors in a way that torch warns of.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.usefixtures("_same_start")
-@pytest.mark.parametrize("tile_only", [False, True])
+@pytest.mark.parametrize(
+    ("tile_only", "sampler"), [(False, "ddim"), (True, "ddim"), (False, "dpm++")]
+)
 def test_image_path_equals_diffusers_controlnet_pipeline(
     tiny_model: Path,
     models: Models,
     style: Style,
     tile_only: bool,
+    sampler: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = models.profile.relief if tile_only else models.profile.flat
@@ -115,6 +125,7 @@ def test_image_path_equals_diffusers_controlnet_pipeline(
         tiny_model,
         models,
         style,
+        sampler,
         controlnet=[models.controlnet_canny, models.controlnet_tile],
     )
     outline = np.repeat(edges.canny(rgb)[..., None], 3, axis=2)
@@ -130,7 +141,7 @@ def test_image_path_equals_diffusers_controlnet_pipeline(
         guidance_scale=GUIDANCE,
         output_type="np",
     ).images[0]
-    ours = _ours(models, style, rgb, "relief" if tile_only else "flat")
+    ours = _ours(models, style, rgb, "relief" if tile_only else "flat", sampler)
     torch.testing.assert_close(ours, torch.from_numpy(theirs), atol=2e-4, rtol=0.0)
 
 
@@ -161,10 +172,12 @@ def _with_relief(models: Models, **changes: Any) -> Any:
     return dataclasses.replace(models.profile, relief=relief)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
 def test_text_path_equals_diffusers_pipeline(
-    tiny_model: Path, models: Models, style: Style
+    tiny_model: Path, models: Models, style: Style, sampler: str
 ) -> None:
-    pipeline = _pipeline(StableDiffusionXLPipeline, tiny_model, models, style)
+    pipeline = _pipeline(StableDiffusionXLPipeline, tiny_model, models, style, sampler)
     channels = models.unet.config.in_channels
     cells = WINDOW // models.factor
     theirs = pipeline(
@@ -182,6 +195,7 @@ def test_text_path_equals_diffusers_pipeline(
         prompt="a yellow dog",
         out="out.png",
         steps=STEPS,
+        sampler=sampler,
         guidance=GUIDANCE,
         seed=SEED,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
 from restyling import WINDOW, tiny_models
 
+from backend.models.prediction import noise_target
 from backend.restyle import autoencode
 from backend.restyle.conditions import Conditions
 from backend.restyle.denoise import Words, denoise, invert, make_scheduler
@@ -239,3 +240,35 @@ def test_inversion_leads_back_to_the_picture_and_noise_does_not(tiny_model: Path
     noise = noise_field(0, 4, 8, 20)
     noisy = scheduler.add_noise(clean, noise, torch.tensor([times[0]]))
     assert back(inverted) < 0.1 * back(noisy)
+
+
+# Diffusers' solver hands NumPy 2 tensors in a way that torch warns of.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_dpm_solver_is_nearer_to_the_limit_of_many_steps_than_ddim(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tiny_models(tiny_model)
+    spread = 0.5  # of latents, were they Gaussian: then the best prediction and the limit are known
+
+    def best(_: Any, noisy: torch.Tensor, timestep: int, *__: Any) -> torch.Tensor:
+        a = models.alphas()[timestep]
+        clean = a.sqrt() * spread**2 / (a * spread**2 + 1.0 - a) * noisy
+        noise = (noisy - a.sqrt() * clean) / (1.0 - a).sqrt()
+        return noise_target(models, clean, noise, timestep)
+
+    monkeypatch.setattr("backend.restyle.denoise.predict", best)
+    grid = plan(8, 8, window=models.profile.window // models.factor, overlap=0.25)
+    text = models.encode_prompts(["a cup in [emb] style"])
+    words = Words(style=text, plain=None, negative=None, blocks=())
+    noisy = noise_field(0, 4, 8, 8)
+
+    def missed(sampler: str, steps: int) -> float:
+        scheduler = make_scheduler(models, steps, sampler)
+        times = [int(t) for t in scheduler.timesteps[steps // 2 :]]
+        a = models.alphas()[times[0]]
+        limit = spread / (a * spread**2 + 1.0 - a).sqrt() * noisy
+        grids = [grid] * len(times)
+        work = denoise(models, noisy, grids, scheduler, times, words, 1.0, lambda _: None)
+        return float((_run(work)[1] - limit).norm() / limit.norm())
+
+    assert missed("dpm++", 20) < missed("ddim", 30) < 0.1
