@@ -169,7 +169,7 @@ class Engine:
         rgba[here] = yield from watch.time(restyle(models, style, rgba[here], cover, job, show))
         return _written(job.out, rgba, watch, vouch)
 
-    def _room(self, profile: str, job: RestyleJob) -> float:
+    def _room(self, profile: str, job: ModelJob) -> float:
         """Bytes of main memory that loading the models will still take."""
         asked = wanted(profile, job)
         if self._key == model_key(asked, job):
@@ -181,14 +181,23 @@ class Engine:
         return GIB * memory.need(asked, memory.MODES[0], "restyle", "cpu", base=job.base)
 
     def _generate(self, job: GenerateJob, vouch: Vouch, show: Show) -> Steps:
+        from backend.restyle.cutout import square_for
         from backend.restyle.text import generate
 
+        square = square_for(job)
         style = self._style_in(job.style)
         tasks.check_style(job, style.name, style.task)
+        asked = job
+        if square is not None:
+            asked = replace(job, width=square.side, height=square.side)
+            room = self._room(style.profile, job)
+            check_memory(str(job.mask), square.size, square.side**2, room, None)
         watch = _Stopwatch()
         models = yield from watch.time(self._load(style.profile, job))
         style.check(models)
-        image = yield from watch.time(generate(models, style, job, show))
+        image = yield from watch.time(generate(models, style, asked, show))
+        if square is not None:
+            image = square.laid(image)
         return _written(job.out, image, watch, vouch)
 
     def _preview(self, job: PreviewJob, vouch: Vouch) -> Steps:

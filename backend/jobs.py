@@ -240,6 +240,10 @@ class GenerateJob(ModelJob):
     out: str = option(help="image to write (PNG)", path="write")
     width: int | None = option(None, help="pixels; the profile's window", minimum=64, maximum=8192)
     height: int | None = option(None, help="pixels; the profile's window", minimum=64, maximum=8192)
+    ground: str = option("cloth", help="around the motif; none: clear", choices=("cloth", "none"))
+    mask: str | None = option(
+        None, help="white where the motif may lie, and as large as the picture", path="read"
+    )
     style_strength: float = option(1.0, help="LoRA scale", minimum=0.0, maximum=2.0)
     steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
     sampler: str = option(

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from backend.emolora.sampling import denoise, seeded_noise
 from backend.imaging.flatten import flatten
-from backend.imaging.masks import colour_outlines, extend_colours
+from backend.imaging.masks import colour_outlines, extend_colours, remove_specks
 from backend.jobs import GenerateJob, Progress, RestyleJob
 from backend.models.loading import Models
 from backend.progress import Meter, Show, Stage, unseen
+from backend.restyle.cutout import clear, nothing_found
 from backend.restyle.image import counted, restyle
 from backend.styles import Style
 
@@ -31,6 +32,8 @@ DECIDED_BY = 0.85
 
 _SOFT = 0.045  # width of a drawn motif's edge, of its side
 _CRUMB = 1 / 400  # of the picture: smaller pieces are specks of noise
+_RIM = 1 / 150  # smaller bright pieces beside the ground are a composer's rim
+_GAP = 1 / 40  # narrower gaps within a motif are where one colour fades into another
 _SMOOTH = 0.005  # outlines are evened out over this, of the picture's side
 _APART = 0.09  # what differs this much from the corners' colour, of 1, is the motif
 
@@ -94,16 +97,19 @@ def drawn_flat(
     own, inner = (np.abs(each - ground).max(axis=2) for each in (large, sound))
     art[own < 0.5 * inner] = 0
     art = cv2.morphologyEx(art, cv2.MORPH_OPEN, np.ones((side // 100 * 2 + 1,) * 2, np.uint8))
-    _, pieces, sizes, _ = cv2.connectedComponentsWithStats(art)
-    art[sizes[pieces, cv2.CC_STAT_AREA] < _CRUMB * side**2] = 0
+    art = remove_specks(art > 0, _CRUMB * side**2, 0.0)
+    art &= ~_rim(art, large.mean(axis=2) > ground.mean(), _RIM * side**2)
+    art = remove_specks(art, _CRUMB * side**2, 0.0).astype(np.uint8)
     # Again on even ground: the composer draws a bright rim, beside which nothing seems to fade.
     even = np.where(art[..., None] > 0, sound, ground)
     sound = colour_outlines(even, art > 0, art == 0, depth=_SOFT * side)
     spread = _SMOOTH * side
-    smooth = cv2.GaussianBlur(art.astype(np.float32), (0, 0), spread)
+    smooth = cv2.GaussianBlur(_without_gaps(art, _GAP * side), (0, 0), spread)
     slope = 1.0 / (math.sqrt(2.0 * math.pi) * spread)  # of a straight outline, a pixel
     soft = np.clip((smooth - 0.5) / slope + 0.5, 0.0, 1.0)
-    flat = flatten(extend_colours(sound, art > 0), soft > 0.0, thread=side / 48.0)
+    # The outermost colours are mixed with the rim's.
+    inner = cv2.erode(art, np.ones((side // 200 * 2 + 1,) * 2, np.uint8)) > 0
+    flat = flatten(extend_colours(sound, inner), soft > 0.0, thread=side / 48.0)
     sheet = np.empty((height, width, 3), np.float32)
     sheet[:] = ground
     cover = np.zeros((height, width), np.float32)
@@ -112,6 +118,25 @@ def drawn_flat(
     cover[here] = soft
     sheet[here] = np.where(soft[..., None] > 0.0, flat, ground)
     return sheet, cover
+
+
+def _without_gaps(art: NDArray[np.uint8], width: float) -> NDArray[np.float32]:
+    """The motif, closed where it parts in the middle of itself."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (round(width) // 2 * 2 + 1,) * 2)
+    closed = cv2.morphologyEx(art, cv2.MORPH_CLOSE, kernel)
+    _, parts = cv2.connectedComponents(np.pad(1 - art, 1, constant_values=1), connectivity=4)
+    outside = parts[1:-1, 1:-1] == parts[0, 0]
+    return np.where(outside, art, closed).astype(np.float32)
+
+
+def _rim(art: NDArray[np.bool_], bright: NDArray[np.bool_], crumb: float) -> NDArray[np.bool_]:
+    """Crumbs of the bright rim that a composer draws beside strong colours."""
+    beside = cv2.dilate((~art).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats((art & bright).astype(np.uint8))
+    drop = stats[:, cv2.CC_STAT_AREA] < crumb
+    drop[np.setdiff1d(np.arange(len(drop)), pieces[beside])] = False  # a glint within the motif
+    drop[0] = False
+    return np.asarray(drop[pieces])
 
 
 def embroider_words(
@@ -128,11 +153,14 @@ def embroider_words(
         models: the style's base.
         composer: the same with its composer's networks.
         subject: the prompt without the trigger.
-        job: size, guidance, steps, seed and style strength are read; guidance and steps are the
-            drawing's.
+        job: size, ground, guidance, steps, seed and style strength are read; guidance and steps
+            are the drawing's.
 
     Returns:
-        (H, W, 3) in [0, 1].
+        (H, W, 3) in [0, 1], or without its ground (H, W, 4).
+
+    Raises:
+        InputError: the ground is to be left out, but nothing stands out from it.
     """
     side = models.profile.window
     height, width = job.height or side, job.width or side
@@ -144,6 +172,8 @@ def embroider_words(
     flat, art = drawn_flat(picture, height, width)
     meter.preview = show(flat)
     yield meter.tick("composing")
+    if job.ground == "none" and not art.any():
+        raise nothing_found(job.prompt)
     cover = art if art.any() else np.ones_like(art)  # where nothing stands out, all is sewn
     rgba = np.dstack([flat, cover > 0.0]).astype(np.float32)
     image = RestyleJob(
@@ -154,5 +184,7 @@ def embroider_words(
         seed=job.seed,
     )
     sewn = yield from restyle(models, style, rgba, None, image, show)
+    if job.ground == "none":
+        return clear(sewn[..., :3], cover)
     ground = flat.reshape(-1, 3)[cover.argmin()]
     return ground + cover[..., None] * (sewn[..., :3] - ground)

@@ -20,6 +20,7 @@ from backend.models.prediction import Controls
 from backend.progress import Meter, Show, Stage, outcome, unseen
 from backend.restyle import autoencode
 from backend.restyle.composed import embroider_words
+from backend.restyle.cutout import cut_out
 from backend.restyle.denoise import batch_size, denoise, make_scheduler
 from backend.restyle.image import counted, make_words
 from backend.restyle.windows import Windows, noise_field, plan
@@ -56,7 +57,10 @@ def generate(
         show: is given a rough look at each step of composing, then the motif.
 
     Returns:
-        (H, W, 3) float32 in [0, 1].
+        (H, W, 3) float32 in [0, 1]; (H, W, 4) if the job leaves the ground out.
+
+    Raises:
+        InputError: the base does not know the words, or no motif can be told from its ground.
     """
     models = replace(models, profile=tasks.get(style.task).settings(models.profile))
     if models.composer is not None:
@@ -64,6 +68,14 @@ def generate(
         composer = with_composer(models, models.composer)
         image = yield from embroider_words(models, composer, style, subject, job, show)
         return image
+    image = yield from _drawn(models, style, job, show)
+    return cut_out(image, job.prompt) if job.ground == "none" else image
+
+
+def _drawn(
+    models: Models, style: Style, job: GenerateJob, show: Show
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    """Compose and embroider at once, (H, W, 3)."""
     side, factor = models.profile.window, models.factor
     height, width = job.height or side, job.width or side
     inference = models.profile.inference
