@@ -107,6 +107,11 @@ def _add_patch(command: argparse.ArgumentParser) -> None:
         metavar=("U0", "V0", "U1", "V1"),
         help="rectangle in UV units; around the largest artwork if absent",
     )
+    group.add_argument(
+        "--words",
+        metavar="TEXT",
+        help='embroider a motif from these words, such as "a red heart", in place of the artwork',
+    )
     group.add_argument("--region", choices=("auto", "faces", "group", "mask", "all"))
     group.add_argument("--vertex-group", metavar="NAME", help="for --region group")
     group.add_argument("--mask-image", type=Path, help="for --region mask; white: embroider")
@@ -127,7 +132,9 @@ def _add_style(command: argparse.ArgumentParser) -> None:
     group.add_argument("--steps-one", type=int, metavar="N", help="stage-one training steps")
     group.add_argument("--steps-two", type=int, metavar="N", help="stage-two training steps")
     group.add_argument("--steps", type=int, metavar="N", help="denoising steps")
-    group.add_argument("--strength", type=float, help="share of the noise schedule redone")
+    group.add_argument(
+        "--strength", type=float, help="share of the noise schedule redone; not for words"
+    )
     group.add_argument("--style-strength", type=float, default=1.0, help="LoRA scale (1.0)")
     group.add_argument("--guidance", type=float)
     group.add_argument("--kind", default="auto", choices=("auto", "flat", "relief"))

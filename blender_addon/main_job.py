@@ -15,7 +15,7 @@ import bpy
 
 from .garment import apply, export, patches, report
 from .garment.errors import GarmentError
-from .garment.region import faces_rect, used_rect
+from .garment.region import faces_rect, used_rect, words
 from .garment.render import View, render_garment
 from .link import polling
 from .link.client import LinkError
@@ -32,6 +32,7 @@ from .link.terminal import Terminal
 from .preferences import settings
 from .record import Record
 from .scenes import choose_object, open_garment, save
+from .wording import do
 
 __all__ = ["COMMANDS"]
 
@@ -92,7 +93,7 @@ def _style(
             steps_one=options.steps_one,
             steps_two=options.steps_two,
         )
-        _finish(task, "train", record, terminal)
+        _finish(task, record, terminal)
         folder = Path(scene.stitchwork.style)
     record.outputs["style"] = str(folder)
     return folder
@@ -108,12 +109,13 @@ def _embroider(
 ) -> None:
     scene = bpy.context.scene
     after = record.file(f"texture_after{suffix}", f"texture_after{suffix}.png")
-    if options.instant or (options.reference and not options.no_preview):
+    compared = options.reference and not options.no_preview and not words(patch)
+    if options.instant or compared:
         role = f"texture_preview{suffix}"
         out = after if options.instant else record.file(role, f"{role}.png")
         with record.timing("Blender", "bake"):
             task = preview_task(scene, obj, patch, out=out, seed=options.seed)
-        _finish(task, "preview", record, terminal)
+        _finish(task, record, terminal)
     if not options.instant:
         with record.timing("Blender", "bake"):
             task = restyle_task(
@@ -130,14 +132,15 @@ def _embroider(
                 seed=options.seed,
                 base=options.base,
             )
-        _finish(task, "restyle", record, terminal)
-    for role, path in (("texture_before", patch.bake_path), ("mask", patch.mask_path)):
+        _finish(task, record, terminal)
+    before = "texture_cloth" if words(patch) else "texture_before"
+    for role, path in ((before, patch.bake_path), ("mask", patch.mask_path)):
         shutil.copyfile(path, record.file(f"{role}{suffix}", f"{role}{suffix}.png"))
 
 
-def _finish(task: Task, kind: str, record: Record, terminal: Terminal) -> None:
+def _finish(task: Task, record: Record, terminal: Terminal) -> None:
     terminal.say(polling.wait(task, terminal))
-    record.take(kind, task.status.result if task.status else None)
+    record.take(task.job.kind, task.status.result if task.status else None)
 
 
 def _render(
@@ -176,6 +179,7 @@ def _write_manifest(
                 "name": patch.name,
                 "uv_layer": patch.uv_layer,
                 "rect": [round(each, 6) for each in patch.rect],
+                "words": words(patch),
                 "region": patch.region,
                 "thread_mm": patch.thread_mm,
                 "exaggeration": patch.exaggeration,
@@ -268,11 +272,15 @@ def _patches(options: argparse.Namespace, obj: bpy.types.Object, terminal: Termi
         chosen = [patch]
     elif garment.patches:
         chosen = list(garment.patches)
+    elif options.words:
+        raise GarmentError("Nothing says where the words go.", do("add", "faces"))
     else:
         found = patches.patches_from_artwork(obj, options.uv_layer or "")
         chosen = [garment.patches[index] for index in found]
         terminal.say(report.found_artwork(obj, chosen))
     for patch in chosen:
+        if options.words is not None:
+            patch.words = options.words
         if options.vertex_group:
             patch.vertex_group = options.vertex_group
         if options.mask_image:

@@ -45,6 +45,10 @@ def _style_chosen(patch: Any, _context: bpy.types.Context) -> None:
     patches.refresh_thread(patch)
 
 
+def _words_typed(patch: Any, _context: bpy.types.Context) -> None:
+    patch.shape_mm = 0.0  # what was measured was the artwork
+
+
 def _height_typed(garment: Any, _context: bpy.types.Context) -> None:
     for patch in garment.patches:
         patches.refresh_size(patch)
@@ -77,6 +81,13 @@ class PatchProperties(bpy.types.PropertyGroup):
         default=(0.0, 0.0, 1.0, 1.0),
         precision=4,
         update=_patch_moved,
+    )
+    words: StringProperty(
+        name="Words",
+        description='Embroider a motif from these words, such as "a red heart", in place of the '
+        "artwork; its region is then the whole rectangle, unless another is chosen. "
+        "Empty: the garment's artwork",
+        update=_words_typed,
     )
     region: EnumProperty(name="Region", description="What is embroidered", items=REGIONS)
     faces: StringProperty(name="Faces", description="Stored face indices", options={"HIDDEN"})

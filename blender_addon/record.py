@@ -22,6 +22,7 @@ PICTURES = {
     "after": ("embroidered", "The garment"),
     "closeup": ("embroidered, from near", "The garment"),
     "texture_before": ("the bake: flat artwork", "The patch"),
+    "texture_cloth": ("the bake: cloth", "The patch"),
     "texture_preview": ("instant preview: patch synthesis, no training", "The patch"),
     "texture_after": ("trained style", "The patch"),
 }

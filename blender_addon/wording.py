@@ -32,6 +32,8 @@ _ACTIONS: dict[str, tuple[str, str]] = {
         "set the region to a mask image",
         "give --region mask --mask-image FILE (white: embroider)",
     ),
+    "no_words": ("clear the patch's Words", 'leave its words out, --words ""'),
+    "train": ("train a style and press Embroider Patch", "leave --instant out"),
     "find": ("press Find Artwork", "give --region auto"),
     "add": ("add a patch by hand", "give a place with --rect U0 V0 U1 V1"),
     "rect": (

@@ -27,7 +27,7 @@ def apply_patch(obj: bpy.types.Object, patch: Any, image_path: Path | str) -> bp
     """Lay an embroidered picture over the patch's rectangle; replaces what lay there.
 
     Args:
-        image_path: picture of the patch's bake, restyled.
+        image_path: the patch's bake, restyled, or a motif of its size; alpha is where thread is.
 
     Raises:
         GarmentError: the object or picture cannot be used; nothing has changed then.
@@ -46,12 +46,17 @@ def apply_patch(obj: bpy.types.Object, patch: Any, image_path: Path | str) -> bp
         )
     _part_from_twins(obj)
     slots = _slots_in(obj, layer, tuple(patch.rect))
-    rgba = _covering(Path(image_path), patch)
+    picture = pixels.read(Path(image_path))
+    baked = _baked(patch, picture.shape)
+    islands = _islands(picture, baked)
+    rgba = _covering(Path(image_path), picture, islands, patch)
 
     revert(obj, patch)
     name = f"{obj.name} {patch.name}"
     image = pixels.to_image(f"{name} embroidery", rgba)
-    heights = _heights(f"{name} relief", rgba, patch) if patch.relief > 0 else None
+    # What covers the islands in part is a motif from words: the print below is not its artwork.
+    flat = baked if (picture[islands, 3] > 0).all() else None
+    heights = _heights(f"{name} relief", rgba, flat, patch) if patch.relief > 0 else None
     thread = patch.thread_mm * patch.exaggeration
     look = material.Look(
         layer=layer,
@@ -82,10 +87,23 @@ def _slots_in(obj: bpy.types.Object, layer: str, rect: uv.Rect) -> list[int]:
     return [int(each) for each in used]
 
 
-def _covering(path: Path, patch: Any) -> np.ndarray:
+def _baked(patch: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The patch's bake, if it is still there and as large as the picture."""
+    if not patch.bake_path or not Path(patch.bake_path).is_file():
+        return None
+    rgba = pixels.read(Path(patch.bake_path))
+    return rgba if rgba.shape == shape else None
+
+
+def _islands(picture: np.ndarray, baked: np.ndarray | None) -> np.ndarray:
+    """(H, W) bool: the UV islands, as far as bake and picture tell."""
+    covered = picture[..., 3] > 0
+    return covered if baked is None else covered | (baked[..., 3] > 127)
+
+
+def _covering(path: Path, rgba: np.ndarray, islands: np.ndarray, patch: Any) -> np.ndarray:
     """The picture with alpha where thread lies: its region, softened, and past the islands."""
-    rgba = pixels.read(path)
-    covered = rgba[..., 3] > 127
+    covered = rgba[..., 3] > 0
     region = covered
     if patch.mask_path and Path(patch.mask_path).is_file():
         mask = pixels.read(Path(patch.mask_path))[..., 0]
@@ -94,19 +112,16 @@ def _covering(path: Path, patch: Any) -> np.ndarray:
         region = covered & (mask[np.ix_(rows, columns)] > 127)
     if not region.any():
         raise GarmentError(f"{path} covers nothing of patch '{patch.name}'.", "Bake it again.")
-    beyond = dilate(region, _SEAM_PIXELS) & ~covered
+    beyond = dilate(region, _SEAM_PIXELS) & ~islands
     colour = rgba[..., :3]
     if beyond.any():
         colour = np.where(beyond[..., None], pixels.fill(colour, region), colour)
-    alpha = _soften(region | beyond)
+    alpha = np.minimum(_soften(region | beyond), np.where(covered, rgba[..., 3], 255))
     return np.concatenate([colour, alpha[..., None]], -1)
 
 
-def _heights(name: str, rgba: np.ndarray, patch: Any) -> bpy.types.Image:
+def _heights(name: str, rgba: np.ndarray, flat: np.ndarray | None, patch: Any) -> bpy.types.Image:
     """The relief of the picture as an image data-block."""
-    flat = None
-    if patch.bake_path and Path(patch.bake_path).is_file():
-        flat = pixels.read(Path(patch.bake_path))
     grey = relief.height_map(rgba, flat, patch.thread_px)
     opaque = np.full((*grey.shape, 4), 255, np.uint8)
     opaque[..., :3] = grey[..., None]

@@ -72,7 +72,7 @@ def bake_patch(
     rect = tuple(patch.rect)
     rgba = bake_colour(obj, layer, rect, plan.width, plan.height)
     survey = None
-    if patch.region == "AUTO":
+    if region.where(patch) == "AUTO":
         side = region.SURVEY_SIDE
         survey = bake_colour(obj, layer, region.tile(rect), side, side)[..., :3]
     mask = region.region_mask(obj, patch, rgba[..., :3], survey) & (rgba[..., 3] > 0)
@@ -81,7 +81,8 @@ def bake_patch(
             f"The region of patch '{patch.name}' lies beside the UV islands.",
             do("everything", "rect"),
         )
-    patch.shape_mm = _shape_width(rgba, mask, patch.thread_px) / plan.px_per_mm
+    shape = 0.0 if region.words(patch) else _shape_width(rgba, mask, patch.thread_px)
+    patch.shape_mm = shape / plan.px_per_mm
     stem = f"{_file_name(obj.name)}-{_file_name(patch.name)}-{patch_id(patch)}"
     image_path, mask_path = folder / f"{stem}-bake.png", folder / f"{stem}-mask.png"
     pixels.write_png(image_path, rgba)

@@ -23,11 +23,23 @@ __all__ = [
     "tile",
     "to_pixels",
     "used_rect",
+    "where",
+    "words",
 ]
 
 SURVEY_SIDE = 1024
 _ROWS_AT_ONCE = 256
 _THIN = 1e-3
+
+
+def words(patch: Any) -> str:
+    """What a patch shows in place of the garment's artwork; "" if it shows that."""
+    return str(patch.words).strip()
+
+
+def where(patch: Any) -> str:
+    """A patch's region; words need no artwork, so theirs is the whole rectangle then."""
+    return "ALL" if patch.region == "AUTO" and words(patch) else str(patch.region)
 
 
 def to_pixels(coordinates: np.ndarray, rect: uv.Rect, width: int, height: int) -> np.ndarray:
@@ -104,13 +116,14 @@ def region_mask(
     """
     height, width = rgb.shape[:2]
     shape = uv.layout(obj, patch.uv_layer)
-    if patch.region == "ALL":
+    chosen = where(patch)
+    if chosen == "ALL":
         mask = np.ones((height, width), bool)
-    elif patch.region == "FACES":
+    elif chosen == "FACES":
         mask = _faces(obj, patch, shape, width, height)
-    elif patch.region == "GROUP":
+    elif chosen == "GROUP":
         mask = _group(obj, patch, shape, width, height)
-    elif patch.region == "MASK":
+    elif chosen == "MASK":
         mask = _image(patch, width, height)
     else:
         mask = _artwork(patch, shape, rgb, survey)

@@ -6,6 +6,7 @@ patch is baked first where a job needs the bake.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -18,9 +19,11 @@ from ..garment import patches
 from ..garment.apply import apply_patch
 from ..garment.bake import BakedPatch, bake_patch, patch_id
 from ..garment.errors import GarmentError
+from ..garment.region import words
+from ..wording import do
 from .client import LinkError
 from .folders import data_folder, import_file, import_folder, local_path
-from .jobs import JobError, PreviewJob, RestyleJob, Result, TrainJob
+from .jobs import GenerateJob, JobError, PreviewJob, RestyleJob, Result, TrainJob
 from .polling import session
 from .session import Task
 
@@ -137,7 +140,8 @@ def restyle_task(
 
     Args:
         out: picture to write; beside the bake if absent.
-        options: further fields of `RestyleJob`; None stands for its default.
+        options: further fields of `RestyleJob`; None stands for its default. A patch with words
+            takes those that `GenerateJob` has, too.
 
     Raises:
         LinkError: the patch has no usable style, cannot be baked, or an option is out of range.
@@ -147,20 +151,33 @@ def restyle_task(
         raise LinkError("The patch has no style.", "Train one, or choose a trained style.")
     use_style(patch, local_path(chosen))
     baked = bake(obj, patch)
-    job = _checked(
-        RestyleJob,
-        style=patch.style,
-        input=str(import_file(patch.bake_path, "bake")),
-        mask=str(import_file(patch.mask_path, "coverage mask")),
-        out=str(out or _result_path(patch, "embroidered")),
-        **options,
-    )
+    options |= {
+        "style": patch.style,
+        "mask": str(import_file(patch.mask_path, "coverage mask")),
+        "out": str(out or _result_path(patch, "embroidered")),
+    }
+    job = _from_words(words(patch), options) if words(patch) else _from_bake(patch, options)
     return Task(
         "Embroidering",
         job,
         _apply_to(_Target(obj, patch), "is embroidered", job.out, baked.warnings),
         caution=patches.caution(patch, scene.stitchwork.max_side),
     )
+
+
+def _from_bake(patch: Any, options: dict[str, Any]) -> RestyleJob:
+    job: RestyleJob = _checked(
+        RestyleJob, input=str(import_file(patch.bake_path, "bake")), **options
+    )
+    return job
+
+
+def _from_words(prompt: str, options: dict[str, Any]) -> GenerateJob:
+    """A motif somewhere in the mask, with nothing around it; only artwork has a strength."""
+    known = {each.name for each in dataclasses.fields(GenerateJob)}
+    taken = {name: value for name, value in options.items() if name in known}
+    job: GenerateJob = _checked(GenerateJob, prompt=prompt, ground="none", **taken)
+    return job
 
 
 def preview_task(
@@ -174,8 +191,11 @@ def preview_task(
     """Bake a patch and give it a first look from the reference photo, without training.
 
     Raises:
-        LinkError: the photo is missing, the patch cannot be baked, or an option is out of range.
+        LinkError: the photo is missing, the patch has words or cannot be baked, or an option is out
+            of range.
     """
+    if words(patch):
+        raise LinkError("A first look cannot draw words.", do("train", "no_words"))
     shown = scene.stitchwork
     reference = import_file(shown.reference, "reference photo")
     design = import_file(shown.design, "design image") if shown.design else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import bpy
 from bpy.props import IntProperty
 
+from ..garment.region import words
 from ..link.tasks import active_patch, preview_task
+from ..wording import do
 from ._work import busy_message, run
 
 __all__ = ["STITCHWORK_OT_preview"]
@@ -21,9 +23,12 @@ class STITCHWORK_OT_preview(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
+        patch = active_patch(context.object)
         reason = busy_message("First look")
-        if not reason and active_patch(context.object) is None:
+        if not reason and patch is None:
             reason = "Select a garment and add a patch first"
+        if not reason and words(patch):
+            reason = f"A first look cannot draw words. {do('train', 'no_words')}"
         if not reason and not context.scene.stitchwork.reference:
             reason = "Choose a reference photo first"
         if reason:
