@@ -121,6 +121,31 @@ def test_a_trained_style_is_used_without_training(
     assert manifest["run"]["patches"][0]["px_per_mm"] == pytest.approx(5.0)
 
 
+def test_words_are_embroidered_where_they_are_told(
+    garment: Path, photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["run", "--garment", garment, "--reference", photo, "--out", out]
+    arguments += ["--words", "a red heart"]
+    assert cli.run([str(each) for each in arguments]) == 1
+    assert (
+        "error: Nothing says where the words go. Give a place with --rect" in capfd.readouterr().err
+    )
+    plain = ("--rect", "0.7", "0.7", "1", "1")
+    assert cli.run([str(each) for each in (*arguments, *plain, "--instant")]) == 1
+    assert "cannot draw words. Leave --instant out" in capfd.readouterr().err
+    assert cli.run([str(each) for each in (*arguments, *plain)]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    roles = {"texture_cloth", "texture_after", "mask", "style", "garment"}
+    assert set(manifest["outputs"]) == roles
+    assert {each["group"] for each in manifest["timings"]} == {"Blender", "train", "generate"}
+    assert manifest["comparisons"] == []
+    assert manifest["run"]["patches"][0]["words"] == "a red heart"
+    bpy.ops.wm.open_mainfile(filepath=str(out / "garment.blend"))
+    patch = bpy.data.objects["Cloth"].stitchwork.patches[0]
+    assert (patch.words, patch.applied) == ("a red heart", True)
+
+
 def test_bake_apply_and_revert_one_by_one(garment: Path, tmp_path: Path) -> None:
     out, applied, reverted = tmp_path / "baked", tmp_path / "on.blend", tmp_path / "off.blend"
     assert cli.run(["bake", "--garment", str(garment), "--out", str(out), *SQUARE]) == 0
