@@ -85,8 +85,7 @@ class PatchProperties(bpy.types.PropertyGroup):
     words: StringProperty(
         name="Words",
         description='Embroider a motif from these words, such as "a red heart", in place of the '
-        "artwork; its region is then the whole rectangle, unless another is chosen. "
-        "Empty: the garment's artwork",
+        "artwork (the region Artwork is then the whole rectangle); empty: the garment's artwork",
         update=_words_typed,
     )
     region: EnumProperty(name="Region", description="What is embroidered", items=REGIONS)
