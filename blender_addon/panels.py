@@ -164,7 +164,7 @@ class STITCHWORK_PT_patch(_Sidebar, bpy.types.Panel):
         patch = active_patch(obj)
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.prop(patch, "words", placeholder="a red heart")
+        layout.prop(patch, "words")
         layout.prop(patch, "region")
         if patch.region == "GROUP":
             layout.prop_search(patch, "vertex_group", obj, "vertex_groups")

@@ -64,10 +64,10 @@ def test_json_crosses_prompts_in_place_of_inputs_or_beside_them(folder: Path) ->
 def test_everything_wrong_is_named_with_its_rows(folder: Path) -> None:
     manifest = table(
         folder,
-        "input,prompt,style,strength,mask,width,steps,task",
+        "input,prompt,style,strength,kind,width,steps,task",
         "bird.png,a red heart,satin,,,,,",
         ",,satin,,,,,",
-        ",a red heart,satin,0.4,bird.png,,,",
+        ",a red heart,satin,0.4,flat,,,",
         "bird.png,,satin,,,320,,",
         ",a red heart,satin,,,20,,",
         ",a red heart,satin,,,,many,",
@@ -82,7 +82,7 @@ def test_everything_wrong_is_named_with_its_rows(folder: Path) -> None:
     said = {each[0]: each[1] for each in lines}
     assert said.keys() == {"rows 2, 3", *(f"row {each}" for each in range(4, 9)), "rows 9, 10"}
     assert said["rows 2, 3"] == "give either an input (a picture) or a prompt (words)."
-    assert said["row 4"] == "strength, mask: only for an input, not for a prompt."
+    assert said["row 4"] == "strength, kind: only for an input, not for a prompt."
     assert said["row 5"] == "width: only for a prompt, not for an input."
     assert said["row 6"] == "width: 20 is below the minimum 64."
     assert said["row 7"].startswith("steps: 'many' is not of type")
