@@ -172,28 +172,31 @@ def restyle(
     # The autoencoder smears fine thread; what it loses of the preview is given back.
     smeared = latents if settings.from_preview else None
     words = make_words(models, style, models.profile.prompts(), settings.guidance)
-    with with_style(models, dict(style.weights), strength=job.style_strength):
-        if settings.inverted:
-            # With the style on: the preview is sewn in it already, and would be sewn twice over.
-            grids = windows.of(len(timesteps), ends=False)
-            latents = yield from counted(
-                invert(models, latents, grids, timesteps, words, conditions), meter, "inverting"
-            )
-        else:
-            noise = noise_field(job.seed, *latents.shape)
-            latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
-        denoising = denoise(
-            models,
-            latents,
-            windows.of(len(timesteps)),
-            begin,
-            timesteps,
-            words,
-            settings.guidance,
-            conditions,
-            seen,
+    if settings.inverted:
+        grids = windows.of(len(timesteps), ends=False)
+        latents = yield from counted(
+            invert(models, latents, grids, timesteps, words, conditions), meter, "inverting"
         )
-        latents = yield from counted(denoising, meter, "embroidering")
+    else:
+        noise = noise_field(job.seed, *latents.shape)
+        latents = begin.add_noise(latents, noise, torch.tensor([int(timesteps[0])]))
+    grids = windows.of(len(timesteps))
+    with with_style(models, dict(style.weights), strength=job.style_strength):
+        latents = yield from counted(
+            denoise(
+                models,
+                latents,
+                grids,
+                begin,
+                timesteps,
+                words,
+                settings.guidance,
+                conditions,
+                seen,
+            ),
+            meter,
+            "embroidering",
+        )
     del conditions
     sewn = yield from counted(
         autoencode.decode(models, latents, windows.decoded, smeared), meter, "decoding"
