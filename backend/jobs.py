@@ -62,14 +62,8 @@ def option(
     Args:
         path: "read" or "write" where the field is a path, so that doors can check it.
     """
-    metadata = {
-        "help": help,
-        "path": path,
-        "minimum": minimum,
-        "maximum": maximum,
-        "choices": choices,
-    }
-    return field(default=default, metadata=metadata)
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata={"help": help, "path": path, **limits})
 
 
 def _accepts(annotation: Any, value: Any) -> bool:
@@ -181,12 +175,29 @@ class TrainJob(_ReferenceJob):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestyleJob(ModelJob):
+class _StyleJob(ModelJob):
+    """What every job has that makes a picture in a trained style."""
+
+    style: str = option(help="folder of a trained style", path="read")
+    style_strength: float = option(1.0, help="LoRA scale", minimum=0.0, maximum=2.0)
+    steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
+    sampler: str = option(
+        "auto",
+        help="how the noise is taken off; the profile's own way if auto",
+        choices=("auto", "ddim", "dpm++"),
+    )
+    guidance: float | None = option(
+        None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
+    )
+    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestyleJob(_StyleJob):
     """Embroider an image in a trained style."""
 
     kind: ClassVar[str] = "restyle"
 
-    style: str = option(help="folder of a trained style", path="read")
     input: str = option(help="image to embroider", path="read")
     out: str = option(help="image to write (PNG)", path="write")
     mask: str | None = option(None, help="white where to embroider", path="read")
@@ -199,7 +210,6 @@ class RestyleJob(ModelJob):
     embroidery: str = option(
         "auto", help="kind of the embroidery", choices=("auto", "flat", "relief")
     )
-    style_strength: float = option(1.0, help="LoRA scale", minimum=0.0, maximum=2.0)
     start: str = option(
         "auto",
         help="what denoising starts from: the bare design, or the instant preview",
@@ -211,16 +221,6 @@ class RestyleJob(ModelJob):
         "paper's way), also the lightness of whole areas, or the colours of whole areas only",
         choices=("auto", "none", "paper", "shade", "coarse"),
     )
-    steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
-    sampler: str = option(
-        "auto",
-        help="how the noise is taken off; the profile's own way if auto",
-        choices=("auto", "ddim", "dpm++"),
-    )
-    guidance: float | None = option(
-        None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
-    )
-    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
     max_minutes: float | None = option(
         None, help="most minutes it may take; refused before work starts", minimum=0.0
     )
@@ -230,12 +230,11 @@ class RestyleJob(ModelJob):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateJob(ModelJob):
+class GenerateJob(_StyleJob):
     """Embroider a motif from words, in a trained style."""
 
     kind: ClassVar[str] = "generate"
 
-    style: str = option(help="folder of a trained style", path="read")
     prompt: str = option(help='what to show, such as "a yellow dog"')
     out: str = option(help="image to write (PNG)", path="write")
     width: int | None = option(None, help="pixels; the profile's window", minimum=64, maximum=8192)
@@ -244,17 +243,6 @@ class GenerateJob(ModelJob):
     mask: str | None = option(
         None, help="white where the motif may lie, and as large as the picture", path="read"
     )
-    style_strength: float = option(1.0, help="LoRA scale", minimum=0.0, maximum=2.0)
-    steps: int | None = option(None, help="denoising steps", minimum=1, maximum=1000)
-    sampler: str = option(
-        "auto",
-        help="how the noise is taken off; the profile's own way if auto",
-        choices=("auto", "ddim", "dpm++"),
-    )
-    guidance: float | None = option(
-        None, help="classifier-free guidance scale", minimum=0.0, maximum=30.0
-    )
-    seed: int = option(42, help="seed of all randomness", minimum=0, maximum=2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,7 +226,9 @@ def ddim_step(
 
 def _alpha(models: Models, timestep: torch.Tensor | int) -> torch.Tensor:
     """ᾱ_t shaped to multiply latents; 1 at the clean end, t = -1."""
-    table = models.alphas()
     if isinstance(timestep, int):
-        return table[timestep] if timestep >= 0 else torch.ones((), device=table.device)
+        # A number on the CPU multiplies tensors of any device: planes of latents stay on the CPU.
+        known = models.scheduler.alphas_cumprod
+        return known[timestep].float().cpu() if timestep >= 0 else torch.ones(())
+    table = models.alphas()
     return table[timestep.to(table.device)].reshape(-1, 1, 1, 1)

@@ -214,9 +214,6 @@ class ComplementarySettings:
     )
     count: int = setting(10, "candidates N; half stay for style, a quarter for content")
     steps: int = setting(30, "denoising steps")
-    sampler: Literal["ddim", "dpm++"] = setting(
-        "ddim", "DDIM, or DPM-Solver++ (2M), which needs a third fewer steps for as much"
-    )
     guidance: float = setting(7.0, "classifier-free guidance scale")
     strength: float = setting(1.0, "share of the schedule that is redone, if drawn or sewn")
     batch: int = setting(1, "candidates denoised at a time")

@@ -97,7 +97,7 @@ def drawn_flat(
     own, inner = (np.abs(each - ground).max(axis=2) for each in (large, sound))
     art[own < 0.5 * inner] = 0
     art = cv2.morphologyEx(art, cv2.MORPH_OPEN, np.ones((side // 100 * 2 + 1,) * 2, np.uint8))
-    art = remove_specks(art > 0, _CRUMB * side**2, 0.0)
+    art = art > 0
     art &= ~_rim(art, large.mean(axis=2) > ground.mean(), _RIM * side**2)
     art = remove_specks(art, _CRUMB * side**2, 0.0).astype(np.uint8)
     # Again on even ground: the composer draws a bright rim, beside which nothing seems to fade.

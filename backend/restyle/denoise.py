@@ -38,14 +38,17 @@ class Words:
     blocks: tuple[str, ...]
 
 
-def make_scheduler(models: Models, steps: int, sampler: str = "ddim") -> Scheduler:
+def make_scheduler(models: Models, steps: int, sampler: str = "auto") -> Scheduler:
     """A deterministic sampler on the base's own noise schedule, from its noisiest timestep on.
 
     Args:
-        sampler: "ddim", or "dpm++": the second-order multistep solver of Lu et al., "DPM-Solver++"
-            (2022), which comes as near to the limit of many steps in two thirds of them.
+        sampler: "ddim", "dpm++", or "auto", the profile's own. "dpm++" is the second-order
+            multistep solver of Lu et al., "DPM-Solver++" (2022), which comes as near to the limit
+            of many steps in two thirds of them.
     """
     config = models.scheduler.config
+    if sampler == "auto":
+        sampler = models.profile.inference.sampler
     scheduler: Scheduler
     if sampler == "dpm++":
         scheduler = DPMSolverMultistepScheduler.from_config(
@@ -124,7 +127,7 @@ def denoise(
     words: Words,
     guidance: float,
     controls: Callable[[Spots], Controls | None],
-    seen: Callable[[torch.Tensor], None] = lambda _: None,
+    seen: Callable[[torch.Tensor], None] | None = None,
 ) -> Generator[None, None, torch.Tensor]:
     """Denoise a plane of latents; yields once for every batch of windows.
 
@@ -141,7 +144,8 @@ def denoise(
         output = yield from _predict_plane(
             models, latents, grid, timestep, words, guidance, controls
         )
-        seen(clean_of(models, latents, output, timestep))
+        if seen is not None:
+            seen(clean_of(models, latents, output, timestep))
         latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
     return latents
 

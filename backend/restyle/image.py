@@ -54,7 +54,6 @@ class _Settings:
     from_preview: bool
     from_colour: bool
     inverted: bool
-    sampler: str
 
     @classmethod
     def of(cls, models: Models, style: Style, job: RestyleJob) -> _Settings:
@@ -73,7 +72,6 @@ class _Settings:
             from_preview=start == "preview",
             from_colour=start == "colour",
             inverted=start == "preview" and inference.preview_inverted,
-            sampler=inference.sampler if job.sampler == "auto" else job.sampler,
         )
 
     @property
@@ -141,7 +139,7 @@ def restyle(
     elif models.profile.inference.reads == "edges":
         design = soft_edges(design, models.profile.window)
     windows = windows_over(models, inside)
-    begin, timesteps, meter = _schedule(models, settings, windows)
+    begin, timesteps, meter = _schedule(models, settings, windows, job.sampler)
     yield meter.tick("preparing", steps=0)
 
     start = design
@@ -192,7 +190,7 @@ def restyle(
                 words,
                 settings.guidance,
                 conditions,
-                seen,
+                seen if rough else None,
             ),
             meter,
             "embroidering",
@@ -232,10 +230,10 @@ def windows_over(models: Models, inside: NDArray[np.bool_]) -> Windows:
 
 
 def _schedule(
-    models: Models, settings: _Settings, windows: Windows
+    models: Models, settings: _Settings, windows: Windows, sampler: str
 ) -> tuple[Scheduler, list[int], Meter]:
     """Scheduler, the timesteps that `strength` leaves to do, and the plan of progress."""
-    scheduler = make_scheduler(models, settings.steps, settings.sampler)
+    scheduler = make_scheduler(models, settings.steps, sampler)
     todo = settings.todo
     timesteps = [int(t) for t in scheduler.timesteps[settings.steps - todo :]]
     size = batch_size(models)

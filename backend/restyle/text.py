@@ -99,8 +99,7 @@ def _drawn(
         ]
     )
     words = make_words(models, style, prompts_of(style, job.prompt), guidance)
-    sampler = inference.sampler if job.sampler == "auto" else job.sampler
-    scheduler = make_scheduler(models, steps, sampler)
+    scheduler = make_scheduler(models, steps, job.sampler)
     channels = int(models.unet.config.in_channels)
     latents = noise_field(job.seed, channels, cells, cells) * float(scheduler.init_noise_sigma)
     times = [int(t) for t in scheduler.timesteps]
@@ -114,7 +113,7 @@ def _drawn(
         latents = yield from counted(
             denoise(
                 *(models, latents, first.of(steps), scheduler, times, words, guidance),
-                *(_no_controls, seen),
+                *(_no_controls, None if show is unseen else seen),
             ),
             meter,
             "composing",
@@ -133,7 +132,7 @@ def _drawn(
         clean = yield from counted(
             autoencode.encode(models, plane, full.encoded), meter, "encoding"
         )
-        scheduler = make_scheduler(models, steps, sampler)
+        scheduler = make_scheduler(models, steps, job.sampler)
         times = times[steps - again :]
         noise = noise_field(job.seed, *clean.shape)
         latents = scheduler.add_noise(clean, noise, torch.tensor([times[0]]))

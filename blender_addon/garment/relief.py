@@ -38,8 +38,6 @@ def height_map(rgba: np.ndarray, flat: np.ndarray | None, thread_px: float) -> n
         return np.full(covered.shape, 128, np.uint8)
     detail = rgba[..., :3] @ _LUMA / 255
     radius = max(1, round(_THREADS * thread_px))
-    if flat is not None and flat.shape[:2] != rgba.shape[:2]:
-        flat = None
     if flat is not None:
         detail = detail - flat[..., :3] @ _LUMA / 255
     detail = fill(detail[..., None].astype(np.float32), covered)[..., 0]

@@ -14,6 +14,20 @@ Square = tuple[float, float, float, float]
 WHOLE: Square = (0.0, 0.0, 1.0, 1.0)
 
 
+def apply_and_undo() -> None:
+    """Apply the active patch by its operator: that changes the file, and one undo changes it back.
+
+    Outside an interface operators push no undo step by themselves.
+    """
+    bpy.ops.ed.undo_push(message="ready")
+    before = fingerprint()
+    assert bpy.ops.stitchwork.apply() == {"FINISHED"}
+    bpy.ops.ed.undo_push(message="apply")
+    assert fingerprint() != before
+    bpy.ops.ed.undo()
+    assert fingerprint() == before
+
+
 def noise(width: int, height: int, seed: int = 0) -> np.ndarray:
     """(H, W, 4) uint8 random opaque picture."""
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 4), np.uint8)

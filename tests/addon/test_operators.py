@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from garments import cloth, fingerprint, material, print_on_cloth
+from garments import apply_and_undo, cloth, fingerprint, material, print_on_cloth
 
 import blender_addon
 from blender_addon.garment import pixels
@@ -31,14 +31,7 @@ def garment(tmp_path: Path) -> bpy.types.Object:
 
 
 def test_one_undo_takes_embroidery_off_exactly(garment: bpy.types.Object) -> None:
-    bpy.ops.ed.undo_push(message="ready")
-    before = fingerprint()
-    # Outside an interface operators push no undo step by themselves.
-    assert bpy.ops.stitchwork.apply() == {"FINISHED"}
-    bpy.ops.ed.undo_push(message="apply")
-    assert fingerprint() != before
-    bpy.ops.ed.undo()
-    assert fingerprint() == before
+    apply_and_undo()
     assert not bpy.data.objects["Cloth"].stitchwork.patches[0].applied
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from garments import WHOLE, cloth, fingerprint, material, print_on_cloth
+from garments import WHOLE, apply_and_undo, cloth, fingerprint, material, print_on_cloth
 
 from blender_addon.garment import apply, bake, patches, pixels, relief
 from blender_addon.link.client import LinkError
@@ -151,13 +151,7 @@ def test_one_undo_takes_a_motif_off(tmp_path: Path) -> None:
     obj = cloth([material("a", print_on_cloth(64))])
     sewn(obj, with_words(obj), tmp_path)
     apply.revert(obj)
-    bpy.ops.ed.undo_push(message="ready")
-    before = fingerprint()
-    assert bpy.ops.stitchwork.apply() == {"FINISHED"}
-    bpy.ops.ed.undo_push(message="apply")
-    assert fingerprint() != before
-    bpy.ops.ed.undo()
-    assert fingerprint() == before
+    apply_and_undo()
     assert bpy.data.objects["Cloth"].stitchwork.patches[0].words == " a red heart "
 
 

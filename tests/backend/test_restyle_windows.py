@@ -12,7 +12,7 @@ import pytest
 import torch
 from restyling import WINDOW, tiny_models
 
-from backend.models.prediction import noise_target
+from backend.models.prediction import clean_of, noise_target
 from backend.restyle import autoencode
 from backend.restyle.conditions import Conditions
 from backend.restyle.denoise import Words, denoise, invert, make_scheduler
@@ -240,6 +240,14 @@ def test_inversion_leads_back_to_the_picture_and_noise_does_not(tiny_model: Path
     noise = noise_field(0, 4, 8, 20)
     noisy = scheduler.add_noise(clean, noise, torch.tensor([times[0]]))
     assert back(inverted) < 0.1 * back(noisy)
+
+
+def test_planes_on_the_cpu_go_with_a_model_on_another_device(tiny_model: Path) -> None:
+    models = tiny_models(tiny_model)
+    plane, output = noise_field(0, 4, 8, 8), noise_field(1, 4, 8, 8)
+    here = clean_of(models, plane, output, 300)
+    models.device = torch.device("meta")  # as strict as a GPU about what it is multiplied with
+    torch.testing.assert_close(clean_of(models, plane, output, 300), here, rtol=0.0, atol=0.0)
 
 
 # Diffusers' solver hands NumPy 2 tensors in a way that torch warns of.
