@@ -43,6 +43,7 @@ from backend.jobs import (
 )
 from backend.limits import check_memory, check_minutes
 from backend.models import memory, profiles
+from backend.models.motif_words import check_words
 from backend.models.profiles import Profile
 from backend.progress import Show, unseen
 from backend.results import Vouch, nobody
@@ -103,6 +104,8 @@ class Engine:
         self._key = self._models = self._style = None
 
     def _train(self, job: TrainJob, vouch: Vouch, show: Show) -> Steps:
+        if job.prompt is not None:
+            check_words(job.prompt, job.base or profiles.get(job.profile).folder)
         watch = _Stopwatch()
         models, pair = yield from watch.time(self._prepare(job))
         from backend.emolora.training import train

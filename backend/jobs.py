@@ -172,6 +172,9 @@ class TrainJob(_ReferenceJob):
     soft: bool = option(
         False, help="scale each style block's LoRA by how clearly it tells style from content"
     )
+    prompt: str | None = option(
+        None, help="what the style will draw; refused at once if the base does not know the words"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> None:
     _describe(scene, options)
     _connect(options, out)
     if not options.instant:
-        style = _style(options, scene, out, record, terminal)
+        style = _style(options, scene, chosen, out, record, terminal)
         for patch in chosen:
             use_style(patch, style)
     for number, patch in enumerate(chosen):
@@ -76,6 +76,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> None:
 def _style(
     options: argparse.Namespace,
     scene: bpy.types.Scene,
+    chosen: Sequence[Any],
     out: Path,
     record: Record,
     terminal: Terminal,
@@ -87,6 +88,7 @@ def _style(
         task = train_task(
             scene,
             out=out / "style",
+            prompt=next(filter(None, map(words, chosen)), ""),
             subject=options.subject,
             seed=options.seed,
             base=options.base,

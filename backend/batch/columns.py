@@ -25,7 +25,7 @@ GENERATE = {
 TRAIN = {
     {"mask": "reference_mask", "seed": "train_seed"}.get(each.name, each.name): each.name
     for each in dataclasses.fields(TrainJob)
-    if each.name != "out"
+    if each.name not in ("out", "prompt")  # one style draws many rows' prompts
 }
 COLUMNS = tuple(
     dict.fromkeys(["input", "prompt", "style", "reference", *RESTYLE, *GENERATE, *TRAIN])

@@ -14,7 +14,7 @@ from backend.errors import StitchworkError, StyleError
 from backend.imaging.files import picture_size
 from backend.jobs import GenerateJob, Job, JobError, RestyleJob, TrainJob
 from backend.models import profiles
-from backend.models.motif_words import composer_in, motif_words
+from backend.models.motif_words import check_words
 from backend.styles import is_style, read_description
 
 __all__ = ["Row", "absolute", "check_row"]
@@ -124,11 +124,8 @@ def _misplaced(cells: Mapping[str, Any]) -> list[str]:
 
 def _unknown_words(job: GenerateJob, profile: str) -> list[str]:
     """Why a base that knows its motifs by name cannot draw a prompt; others draw any."""
-    base = job.base or profiles.get(profile).folder
-    composer = composer_in(base) if base else None
     try:
-        if composer is not None:
-            motif_words(composer).recognised(job.prompt)
+        check_words(job.prompt, job.base or profiles.get(profile).folder)
     except StitchworkError as error:
         return [f"prompt: {error}"]
     return []

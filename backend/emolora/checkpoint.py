@@ -32,7 +32,7 @@ from backend.models.profiles import Profile
 __all__ = ["Partial", "kept_pair"]
 
 _JOB, _BLOCKS, _STATE = "job.json", "blocks.json", "checkpoint.safetensors"
-_ANYHOW = ("memory", "offline", "base_config")
+_ANYHOW = ("memory", "offline", "base_config", "prompt")
 
 
 def _folder_of(out: Path) -> Path:

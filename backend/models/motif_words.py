@@ -12,7 +12,7 @@ from pathlib import Path
 
 from backend.errors import InputError, ProfileError
 
-__all__ = ["MOTIF_WORDS", "MotifWords", "composer_in", "motif_words", "wording"]
+__all__ = ["MOTIF_WORDS", "MotifWords", "check_words", "composer_in", "motif_words", "wording"]
 
 MOTIF_WORDS = "motifs.json"
 
@@ -41,6 +41,18 @@ def motif_words(composer: Path) -> MotifWords:
         ProfileError: see `MotifWords.load`.
     """
     return MotifWords.load(composer / MOTIF_WORDS)
+
+
+def check_words(prompt: str, base: str | Path | None) -> None:
+    """Refuse what a base cannot draw; one that is no folder with a composer draws any words.
+
+    Raises:
+        InputError: no motif that it knows is named.
+        ProfileError: see `MotifWords.load`.
+    """
+    composer = composer_in(base) if base else None
+    if composer is not None:
+        motif_words(composer).recognised(prompt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ def train_task(
     *,
     obj: bpy.types.Object | None = None,
     out: Path | None = None,
+    prompt: str = "",
     then: Callable[[bpy.types.Object, Any], None] | None = None,
     **options: Any,
 ) -> Task:
@@ -93,6 +94,7 @@ def train_task(
 
     Args:
         out: folder of the style; a new one in the add-on's library if absent.
+        prompt: what the style will draw; the patch's words if absent.
         then: called with `obj` and `patch` after success.
         options: further fields of `TrainJob` (seed, steps_one, …); None stands for its default.
 
@@ -109,6 +111,8 @@ def train_task(
         design=str(design) if design else None,
         out=str(folder),
         profile=shown.profile,
+        # What cannot be drawn is refused now, not after the training.
+        prompt=prompt or (words(patch) if patch is not None else "") or None,
         **options,
     )
     target = _Target(obj, patch)

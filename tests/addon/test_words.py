@@ -13,8 +13,9 @@ from garments import WHOLE, apply_and_undo, cloth, fingerprint, material, print_
 
 from blender_addon.garment import apply, bake, patches, pixels, relief
 from blender_addon.link.client import LinkError
-from blender_addon.link.jobs import GenerateJob, RestyleJob
-from blender_addon.link.tasks import preview_task, restyle_task
+from blender_addon.link.jobs import GenerateJob, RestyleJob, TrainJob
+from blender_addon.link.session import Task
+from blender_addon.link.tasks import preview_task, restyle_task, train_task
 
 pytestmark = pytest.mark.usefixtures("scene")
 GREEN = (0, 200, 0)
@@ -111,6 +112,22 @@ def test_words_are_asked_for_without_ground_in_the_region(
     job = restyle_task(scene, obj, patch, **options).job
     assert isinstance(job, RestyleJob)
     assert (job.strength, job.embroidery) == (0.5, "relief")
+
+
+def prompt_of(task: Task) -> str | None:
+    assert isinstance(task.job, TrainJob)
+    return task.job.prompt
+
+
+def test_training_is_told_what_is_to_be_drawn(scene: bpy.types.Scene, tmp_path: Path) -> None:
+    obj = blank()
+    patch = with_words(obj)
+    pixels.write_png(tmp_path / "photo.png", np.full((64, 64, 3), 128, np.uint8))
+    scene.stitchwork.reference = str(tmp_path / "photo.png")
+    assert prompt_of(train_task(scene, patch, obj=obj)) == "a red heart"
+    assert prompt_of(train_task(scene, prompt="a fish")) == "a fish"
+    patch.words = " "
+    assert prompt_of(train_task(scene, patch, obj=obj)) is None
 
 
 def test_a_first_look_says_why_it_cannot(scene: bpy.types.Scene, tmp_path: Path) -> None:

@@ -210,6 +210,23 @@ def test_training_writes_a_style_and_counts_loading(
     engine._engine.release()
 
 
+def test_what_the_base_cannot_draw_is_refused_before_it_is_trained_for(tmp_path: Path) -> None:
+    photo, out = save(tmp_path / "reference.png", embroidery()), tmp_path / "style"
+    job = TrainJob(reference=str(photo), out=str(out), prompt="a red haert")
+    machine = Engine()
+    steps = machine.run(job)
+    with pytest.raises(InputError, match="cannot draw") as refused:
+        collect(steps)
+    assert "'heart'" in str(refused.value.remedy)
+    assert machine._models is None
+    assert not out.exists()
+    assert not out.with_name("style.partial").exists()
+    # Another base is asked for its own words; one without a composer takes any.
+    steps = machine.run(replace(job, base=str(tmp_path / "no base")))
+    with pytest.raises(ProfileError, match="no base"):
+        collect(steps)
+
+
 # diffusers passes an option that huggingface_hub no longer knows.
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")
 def test_a_style_of_another_base_is_refused(
