@@ -16,7 +16,9 @@ from backend.emolora.training import train
 from backend.evaluation.benchmark.methods import Method
 from backend.evaluation.benchmark.sets import Reference
 from backend.evaluation.benchmark.settings import Settings
+from backend.imaging.colour import thread_colours
 from backend.imaging.files import write_png
+from backend.imaging.masks import artwork
 from backend.jobs import AnalyseJob, GenerateJob, Progress, RestyleJob, TrainJob
 from backend.models.loading import Models
 from backend.models.profiles import Profile
@@ -103,13 +105,16 @@ def embroider(
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """A design embroidered by a method, (H, W, 3) as it is on disk then."""
     cover = design.art.astype(np.float32)
+    rgba = np.dstack([design.flat, np.ones_like(cover)])
     if method.start == "none":
         yield Progress(stage="laying thread", step=0, steps=1)
+        # Of the artwork as all others sew it.
+        drawn, cover = artwork(rgba, cover, style.thread_width_px)
+        drawn = thread_colours(drawn)
         picture = synthesise(
-            style.reference, style.design, style.mask, design.flat, cover, seed=settings.seed
+            style.reference, style.design, style.mask, drawn, cover, seed=settings.seed
         )
     else:
-        rgba = np.dstack([design.flat, np.ones_like(cover)])
         job = RestyleJob(
             style=style.name,
             input=design.name,

@@ -15,7 +15,15 @@ __all__ = ["JUDGES", "MAKERS", "Store", "digest", "sources"]
 
 MARK = "benchmark.json"
 
-MAKERS = ("emolora", "imaging", "models", "preview", "restyle", "tasks.py")
+MAKERS = (
+    "emolora",
+    "imaging",
+    "models",
+    "preview",
+    "restyle",
+    "tasks.py",
+    "evaluation/benchmark/making.py",
+)
 """Folders and files of the package that styles and pictures come of."""
 JUDGES = ("evaluation/measures.py", "evaluation/truth.py", "evaluation/benchmark/scoring.py")
 """What measures them."""
