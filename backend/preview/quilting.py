@@ -27,11 +27,15 @@ PENALTY_WEIGHT = 2.0
 DIRECTION_WEIGHT = 2.0
 LIGHTNESS_WEIGHT = 0.012
 FLAW_WEIGHT = 1.0
-TEXTURE_WEIGHT = 1.0
+TEXTURE_WEIGHT = 2.5
 # Clear patches of which the commonest texture is found, and the share of them that makes it common.
 CLEAR, COMMON = 2000, 0.15
 JITTER = 0.9
-REUSE_WEIGHT = 0.10
+# Patches just laid are avoided, for repeats show; were they never forgotten, a large area would
+# use up its stitch and go on with the photo's others, and with its flaws.
+REUSE_WEIGHT = 0.06
+# Of as many patches as the reference has cells, how many are remembered.
+REMEMBERED = 0.3
 
 
 def _seams(errors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -88,6 +92,7 @@ class Quilter:
             axis=(1, 2),
         )[..., ::2, ::2]
         self.looks, self.cells = looks, self._cells(looks)
+        self.memory = max(1.0, REMEMBERED * len(np.unique(self.cells, axis=0)))
         self.texture = _commonest(looks)
 
     def _cells(self, looks: Looks) -> NDArray[np.intp]:
@@ -215,6 +220,7 @@ class Quilter:
         cost += error[..., 0] / (total * scale)[:, None]
         cost += REUSE_WEIGHT * self.used[cells[..., 0], cells[..., 1]]
         best = np.arange(len(spots)), cost.argmin(axis=1)
+        self.used *= max(0.0, 1.0 - len(spots) / self.memory)
         np.add.at(self.used, tuple(cells[best].T), 1.0)
         placed[spots[:, 0], spots[:, 1] + 1] = places[best]
         return np.stack(

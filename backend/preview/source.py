@@ -26,6 +26,8 @@ __all__ = ["Library", "Looks", "build_library"]
 
 ROTATIONS = 16
 SAMPLES = 24_000
+# Share of the patches that count as free of boundaries: in a motif of small areas none is.
+CLEANEST = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Looks:
     Attributes:
         direction: (N, 2) thread direction, doubled angle times coherence.
         lightness: (N,) lightness L of the design under the patch.
-        boundary: (N,) how much of the reference's own boundaries is in the patch, 0 to 1.
+        boundary: (N,) how much of the reference's own boundaries is in the patch, 0 to 1; 0 for
+            the cleanest that it has.
         penalty: (N,) 0 for clear thread, larger for remains of the motif, blur or glare.
         texture: (N, 3) how relief is shared out between scales, fine to coarse; logarithms.
         home: (N, 2) centres (x, y) in the unrotated reference, pixels.
@@ -176,7 +179,10 @@ def build_library(
     grey = lab_to_rgb(np.dstack([flat, np.zeros_like(flat), np.zeros_like(flat)]))
     own = make_guides(grey, mask, make_palette(grey, mask), thread)
     near = 1.0 - np.minimum(guides.distance, own.distance) / REACH
-    boundary = np.sqrt(np.maximum(cv2.blur(np.maximum(near, 0.0) ** 2, (patch, patch)), 0.0))
+    boundary = cv2.blur(np.maximum(near, 0.0) ** 2, (patch, patch))
+    fits = _fits(mask.astype(np.uint8), patch, coverage)
+    clean = np.quantile(np.roll(boundary, (-(patch // 2),) * 2, axis=(0, 1))[fits], CLEANEST)
+    boundary = np.sqrt(np.maximum(boundary - clean, 0.0))
     design_l = rgb_to_lab(design)[..., 0]
     angle, coherence = orientation(detail * mask, 1.5 * thread)
     height, width = mask.shape
