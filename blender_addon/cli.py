@@ -90,7 +90,13 @@ def _add_garment(command: argparse.ArgumentParser) -> None:
         "--garment", type=Path, required=True, help=".blend, .glb, .gltf, .obj or .fbx"
     )
     group.add_argument("--object", metavar="NAME", help="mesh; the likeliest if absent")
-    group.add_argument("--height-cm", type=float, help="real height, if the file's units are wrong")
+    group.add_argument(
+        "--print",
+        type=Path,
+        metavar="FILE",
+        help="its printed texture, in its UV layout, in place of the file's own materials",
+    )
+    group.add_argument("--height-cm", type=float, help="real height, where the file's is wrong")
     group.add_argument("--json", action="store_true", help="progress as JSON lines")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import bpy
 
-from .garment import apply, export, patches, report
+from .garment import apply, export, patches, report, scale
 from .garment.errors import GarmentError
 from .garment.region import faces_rect, used_rect, words
 from .garment.render import View, render_garment
@@ -31,7 +31,7 @@ from .link.tasks import (
 from .link.terminal import Terminal
 from .preferences import settings
 from .record import Record
-from .scenes import choose_object, open_garment, save
+from .scenes import choose_object, open_garment, print_on, save
 from .wording import do
 
 __all__ = ["COMMANDS"]
@@ -248,6 +248,8 @@ def _bake_down(options: argparse.Namespace, terminal: Terminal) -> None:
 def _open(options: argparse.Namespace) -> bpy.types.Object:
     open_garment(options.garment.absolute())
     obj = choose_object(options.object)
+    if options.print is not None:
+        print_on(obj, options.print.absolute())
     if options.height_cm is not None:
         obj.stitchwork.real_height_cm = options.height_cm
     return obj
@@ -258,6 +260,8 @@ def _patches(options: argparse.Namespace, obj: bpy.types.Object, terminal: Termi
     garment = obj.stitchwork
     if others := report.other_parts(obj):
         terminal.say(others)
+    if unit := scale.assumed(obj):
+        terminal.say(unit)
     if options.max_side is not None:
         bpy.context.scene.stitchwork.max_side = options.max_side
     if options.patch:

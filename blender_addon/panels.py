@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from . import thumbnails
-from .garment import patches
+from .garment import patches, scale
 from .link import polling
 from .link.folders import local_path, style_folders
 from .link.session import Phase, Task
@@ -134,6 +134,8 @@ class STITCHWORK_PT_garment(_Sidebar, bpy.types.Panel):
         column.use_property_split = True
         column.use_property_decorate = False
         column.prop(garment, "real_height_cm", text="Height (cm)")
+        if unit := scale.assumed(obj):
+            wrapped(layout, context, unit, "INFO")
         if not obj.data.uv_layers:
             wrapped(layout, context, f"{obj.name} has no UV layer.", "ERROR")
             layout.operator("stitchwork.unwrap", text="Unwrap into a New Layer", icon="UV")

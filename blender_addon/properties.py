@@ -160,7 +160,8 @@ class GarmentProperties(bpy.types.PropertyGroup):
 
     real_height_cm: FloatProperty(
         name="Real Height",
-        description="Height of the garment in centimetres; 0 trusts the scene's units",
+        description="Height of the garment in centimetres; 0: as the file says, in the unit that "
+        "fits where that cannot be",
         default=0.0,
         min=0.0,
         max=1000.0,

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import bpy
 
+from .garment.emission import new_material
 from .garment.errors import GarmentError
+from .garment.parts import cut_from_same_cloth
 
-__all__ = ["choose_object", "open_garment", "save"]
+__all__ = ["choose_object", "open_garment", "print_on", "save"]
 
 IMPORTERS: dict[str, Callable[[str], object]] = {
     ".glb": lambda path: bpy.ops.import_scene.gltf(filepath=path),
@@ -67,6 +69,35 @@ def choose_object(name: str | None) -> bpy.types.Object:
         obj.select_set(obj == chosen)
     bpy.context.view_layer.objects.active = chosen
     return chosen
+
+
+def print_on(obj: bpy.types.Object, path: Path) -> None:
+    """Give a garment, and what is cut from the same cloth, a printed texture as its colour.
+
+    Raises:
+        GarmentError: the file is missing or no picture.
+    """
+    if not path.is_file():
+        raise GarmentError(f"The printed texture {path} is not there.", "Check the path.")
+    try:
+        image = bpy.data.images.load(str(path))
+    except RuntimeError as error:
+        raise GarmentError(f"{path} is no picture.", "Give a PNG or JPEG file.") from error
+    if 0 in tuple(image.size):
+        bpy.data.images.remove(image)
+        raise GarmentError(f"{path} is no picture.", "Give a PNG or JPEG file.")
+    material = new_material(path.stem)
+    tree = material.node_tree
+    texture = tree.nodes.new("ShaderNodeTexImage")
+    texture.image = image
+    shader = next(node for node in tree.nodes if node.type == "BSDF_PRINCIPLED")
+    shader.inputs["Roughness"].default_value = 0.9
+    tree.links.new(texture.outputs["Color"], shader.inputs["Base Color"])
+    for each in cut_from_same_cloth(obj):
+        if not each.material_slots:
+            each.data.materials.append(material)
+        for slot in each.material_slots:
+            slot.material = material
 
 
 def _likely(obj: bpy.types.Object) -> tuple[bool, bool, bool, int]:

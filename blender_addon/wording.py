@@ -32,6 +32,14 @@ _ACTIONS: dict[str, tuple[str, str]] = {
         "set the region to a mask image",
         "give --region mask --mask-image FILE (white: embroider)",
     ),
+    "print": (
+        "give its material the printed texture, as Base Color",
+        "give its printed texture, --print FILE",
+    ),
+    "words": (
+        "add a patch and type Words for a motif",
+        'give words for a motif and a place, --words "a red heart" --rect U0 V0 U1 V1',
+    ),
     "no_words": ("clear the patch's Words", 'leave its words out, --words ""'),
     "train": ("train a style and press Embroider Patch", "leave --instant out"),
     "find": ("press Find Artwork", "give --region auto"),

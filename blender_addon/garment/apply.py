@@ -16,6 +16,7 @@ from ..wording import do
 from . import bake, material, pixels, relief, uv
 from .errors import GarmentError
 from .raster import dilate
+from .scale import millimetres
 
 __all__ = ["apply_patch", "revert", "show"]
 
@@ -62,7 +63,7 @@ def apply_patch(obj: bpy.types.Object, patch: Any, image_path: Path | str) -> bp
         layer=layer,
         rect=tuple(patch.rect),
         relief=patch.relief,
-        height=thread / uv.millimetres(obj),
+        height=thread / millimetres(obj),
         heights=heights,
     )
     group = material.build_group(f"Stitchwork {patch.name}", image, look)

@@ -45,6 +45,8 @@ _THREADS_IN_SHAPE = 3.0
 _COARSE = 8.0
 _LEAST_EXAGGERATION, _LARGEST = 0.1, 8192
 _BY_HAND = ("faces", "everything", "group", "mask")
+# Variation of a colour that is one colour all over, of 255.
+_PLAIN = 2.0
 
 
 def active_patch(obj: bpy.types.Object) -> Any:
@@ -140,6 +142,9 @@ def patches_from_artwork(obj: bpy.types.Object, layer: str = "") -> list[int]:
     thinnest = max(2.0, _THINNEST * size)
     boxes = pieces.boxes(single, islands, _GAP * size, thinnest, _SMALLEST * size)
     if not boxes:
+        if survey[islands > 0, :3].std(axis=0).max() < _PLAIN:
+            what = f"No artwork was found on '{obj.name}': it is of one colour."
+            raise GarmentError(what, do("print", "words", *_BY_HAND))
         raise GarmentError(_nothing(obj, islands, found), do(*_BY_HAND))
     margin = _PADDING * size
     first = len(obj.stitchwork.patches)

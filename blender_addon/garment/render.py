@@ -23,6 +23,7 @@ from . import uv
 from .emission import new_material
 from .errors import GarmentError
 from .parts import garment_parts
+from .scale import millimetres
 from .surface import Patch, find_surfels, mesh_corners
 from .view import LENS, SENSOR, Frame, Scenery, close_frame, front_frame, unit
 
@@ -114,7 +115,7 @@ def _thread(obj: bpy.types.Object, patches: Sequence[Any]) -> float | None:
     if not all(hasattr(each, "thread_mm") for each in patches):
         return None
     widest = max(each.thread_mm * each.exaggeration for each in patches)
-    return float(widest / uv.millimetres(obj))
+    return float(widest / millimetres(obj))
 
 
 @contextmanager

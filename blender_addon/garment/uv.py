@@ -10,8 +10,8 @@ import numpy as np
 
 from ..wording import do
 from .errors import GarmentError
-from .parts import cut_from_same_cloth
 from .raster import components, fragments
+from .scale import millimetres
 
 __all__ = [
     "Layout",
@@ -169,22 +169,6 @@ def _cross(triangles: np.ndarray) -> np.ndarray:
     """Twice the signed UV area of each triangle."""
     a, b = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-
-
-def millimetres(obj: bpy.types.Object) -> float:
-    """Millimetres per Blender unit: from the typed real height, else from the scene's units."""
-    real = obj.stitchwork.real_height_cm
-    if real > 0:
-        # A garment stands along z or lies along y; x is its width, which sleeves may make larger.
-        boxes = [
-            np.array(each.bound_box) @ np.array(each.matrix_world)[:3, :3].T
-            + np.array(each.matrix_world.translation)
-            for each in cut_from_same_cloth(obj)
-        ]
-        tallest = float(np.ptp(np.concatenate(boxes), axis=0)[1:].max())
-        if tallest > 0:
-            return real * 10.0 / tallest
-    return float(bpy.context.scene.unit_settings.scale_length) * 1000.0
 
 
 def measure(obj: bpy.types.Object, layer_name: str, rect: Rect) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from garments import cloth, material
 
-from blender_addon.garment import patches, raster, unwrap, uv
+from blender_addon.garment import patches, raster, scale, unwrap, uv
 from blender_addon.garment.errors import GarmentError
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -25,6 +25,27 @@ def test_millimetres_follow_mesh_scale_units_and_typed_height(scene: bpy.types.S
     obj.stitchwork.real_height_cm = 20
     assert tuple(patch.mm_per_uv) == pytest.approx((400, 800), rel=1e-5)
     assert patch.size_text == "20.0 × 20.0 cm, 2500 × 2500 px"
+
+
+@pytest.mark.parametrize(
+    ("long", "unit", "real"),
+    [
+        (3.9, "", 3.9),
+        (11.6, "decimetres", 1.16),
+        (61.0, "centimetres", 0.61),
+        (700.0, "milli", 0.7),
+    ],
+)
+def test_a_file_in_another_unit_than_metres(long: float, unit: str, real: float) -> None:
+    obj = cloth([None], size=long)
+    patch = patches.add_patch(obj)
+    assert patch.mm_per_uv[0] == pytest.approx(real * 1000.0, rel=1e-5)
+    assert unit in scale.assumed(obj)
+    assert bool(unit) == bool(scale.assumed(obj))
+    # What is typed counts, and nothing is assumed then.
+    obj.stitchwork.real_height_cm = 50.0
+    assert patch.mm_per_uv[1] == pytest.approx(500.0, rel=1e-5)
+    assert not scale.assumed(obj)
 
 
 def test_too_large_names_the_factor_that_fits() -> None:

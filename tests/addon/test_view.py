@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from mathutils import Euler, Matrix
 
-from blender_addon.garment import parts, pixels, surface, uv, view
+from blender_addon.garment import parts, pixels, scale, surface, uv, view
 
 SIZE = (64, 64)
 FRONT, BACK, LEFT = (0.05, 0.4, 0.35, 0.8), (0.45, 0.3, 0.75, 0.8), (0.8, 0.2, 0.9, 0.8)
@@ -168,7 +168,7 @@ def test_parts_of_one_material_or_import_make_one_garment(scene: bpy.types.Scene
     assert parts.garment_parts(front) == [front, back]
     front.stitchwork.real_height_cm = 240.0
     # Both together are 1.2 units tall.
-    assert uv.millimetres(front) == pytest.approx(2000.0)
+    assert scale.millimetres(front) == pytest.approx(2000.0)
     root = bpy.data.objects.new("root", None)
     scene.collection.objects.link(root)
     for each in (front, other):
