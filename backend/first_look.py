@@ -7,8 +7,7 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.imaging.colour import thread_colours
-from backend.imaging.masks import artwork
+from backend.imaging.artwork import sewable
 from backend.jobs import Progress
 from backend.models import profiles
 
@@ -55,8 +54,7 @@ def first_look(
     yield Progress(stage="laying thread", step=0, steps=1)
     # The thread of the first look is as wide as that of the style which training will make.
     thread = profiles.get("starter").pair.thread_px
-    drawn, cover = artwork(rgba, mask, thread)
-    drawn = thread_colours(drawn)
+    drawn, cover = sewable(rgba, mask, thread)
     rgb = synthesise(photo, flat, art, drawn, cover, seed=seed, thread=thread)
     rgb = np.where((cover > 0.5)[..., None], rgb, rgba[..., :3])
     yield Progress(stage="laying thread", step=1, steps=1)

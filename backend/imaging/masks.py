@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "artwork",
     "bounding_box",
     "colour_outlines",
     "densest",
@@ -80,28 +79,6 @@ def feather(mask: NDArray[np.floating], pixels: float) -> NDArray[np.float32]:
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
     ramp = np.clip(distance / max(pixels, 1e-6), 0.0, 1.0)
     return (np.asarray(mask, dtype=np.float32) * ramp).astype(np.float32)
-
-
-def artwork(
-    rgba: NDArray[np.float32], mask: NDArray[np.float32] | None, depth: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Artwork as it is to be sewn: with a colour everywhere, and print of one colour to its edge.
-
-    Args:
-        rgba: (H, W, 4); what lies under transparency is no part of it.
-        mask: (H, W), 1 where to embroider, between for a soft edge; None: wherever it is seen.
-        depth: how far print may fade into the cloth beside it, pixels.
-
-    Returns:
-        colours (H, W, 3), and how much of each pixel is to be sewn (H, W).
-    """
-    seen = rgba[..., 3] > 0.5
-    colours = extend_colours(rgba[..., :3], seen)
-    cover = (rgba[..., 3] > 0.0).astype(np.float32)
-    if mask is not None:
-        cover *= mask
-        colours = colour_outlines(colours, cover > 0.5, (mask <= 0.5) & seen, depth)
-    return colours, cover
 
 
 def extend_colours(rgb: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from backend import tasks
 from backend.emolora.adapter import with_style
 from backend.errors import InputError
-from backend.imaging.colour import thread_colours
+from backend.imaging.artwork import covered, sewable
 from backend.imaging.lines import drawing, soft_edges
-from backend.imaging.masks import artwork
 from backend.jobs import Progress, RestyleJob
 from backend.models.loading import Models
 from backend.models.settings import KindSettings
@@ -123,9 +122,10 @@ def restyle(
         InputError: nothing to embroider.
     """
     models = replace(models, profile=tasks.get(style.task).settings(models.profile))
-    design, cover = artwork(rgba, mask, style.thread_width_px)
     if style.task == "embroidery":
-        design = thread_colours(design)
+        design, cover = sewable(rgba, mask, style.thread_width_px)
+    else:
+        design, cover = covered(rgba, mask)
     inside = cover > 0.0
     if not inside.any():
         raise InputError(

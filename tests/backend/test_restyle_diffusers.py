@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from restyling import WINDOW, finish, tiny_models, tiny_style
 
 from backend.imaging import edges
+from backend.imaging.artwork import covered
 from backend.jobs import GenerateJob, RestyleJob
 from backend.models.loading import Models
 from backend.restyle.denoise import make_scheduler
@@ -118,7 +119,7 @@ def test_image_path_equals_diffusers_controlnet_pipeline(
     monkeypatch.setattr(
         "backend.restyle.image.in_strips", lambda result, *_, **__: np.asarray(result)
     )
-    monkeypatch.setattr("backend.restyle.image.thread_colours", lambda design: design)
+    monkeypatch.setattr("backend.restyle.image.sewable", lambda rgba, mask, _: covered(rgba, mask))
     rgb = _picture()
     pipeline = _pipeline(
         StableDiffusionXLControlNetImg2ImgPipeline,

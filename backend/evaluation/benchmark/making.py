@@ -16,9 +16,8 @@ from backend.emolora.training import train
 from backend.evaluation.benchmark.methods import Method
 from backend.evaluation.benchmark.sets import Reference
 from backend.evaluation.benchmark.settings import Settings
-from backend.imaging.colour import thread_colours
+from backend.imaging.artwork import sewable
 from backend.imaging.files import write_png
-from backend.imaging.masks import artwork
 from backend.jobs import AnalyseJob, GenerateJob, Progress, RestyleJob, TrainJob
 from backend.models.loading import Models
 from backend.models.profiles import Profile
@@ -109,8 +108,7 @@ def embroider(
     if method.start == "none":
         yield Progress(stage="laying thread", step=0, steps=1)
         # Of the artwork as all others sew it.
-        drawn, cover = artwork(rgba, cover, style.thread_width_px)
-        drawn = thread_colours(drawn)
+        drawn, cover = sewable(rgba, cover, style.thread_width_px)
         picture = synthesise(
             style.reference, style.design, style.mask, drawn, cover, seed=settings.seed
         )
