@@ -31,7 +31,7 @@ from .link.tasks import (
 from .link.terminal import Terminal
 from .preferences import settings
 from .record import Record
-from .scenes import choose_object, open_garment, print_on, save
+from .scenes import choose_object, open_garment, picture, print_on, save
 from .wording import do
 
 __all__ = ["COMMANDS"]
@@ -290,7 +290,7 @@ def _patches(options: argparse.Namespace, obj: bpy.types.Object, terminal: Termi
         if options.vertex_group:
             patch.vertex_group = options.vertex_group
         if options.mask_image:
-            patch.mask_image = _picture(options.mask_image.absolute())
+            patch.mask_image = picture(options.mask_image.absolute())
         if options.thread_mm is not None:
             patch.thread_mm = options.thread_mm
         if options.exaggeration is not None:
@@ -298,13 +298,6 @@ def _patches(options: argparse.Namespace, obj: bpy.types.Object, terminal: Termi
     names = ", ".join(f"{patch.name} ({patches.size_text(patch)})" for patch in chosen)
     terminal.say(f"Garment {obj.name}; patches: {names}")
     return chosen
-
-
-def _picture(path: Path) -> bpy.types.Image:
-    try:
-        return bpy.data.images.load(str(path))
-    except RuntimeError as error:
-        raise GarmentError(f"The picture {path} cannot be opened.", "Check the path.") from error
 
 
 def _named(obj: bpy.types.Object, name: str) -> Any:

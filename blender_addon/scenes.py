@@ -11,7 +11,7 @@ from .garment.emission import new_material
 from .garment.errors import GarmentError
 from .garment.parts import cut_from_same_cloth
 
-__all__ = ["choose_object", "open_garment", "print_on", "save"]
+__all__ = ["choose_object", "open_garment", "picture", "print_on", "save"]
 
 IMPORTERS: dict[str, Callable[[str], object]] = {
     ".glb": lambda path: bpy.ops.import_scene.gltf(filepath=path),
@@ -71,21 +71,29 @@ def choose_object(name: str | None) -> bpy.types.Object:
     return chosen
 
 
-def print_on(obj: bpy.types.Object, path: Path) -> None:
-    """Give a garment, and what is cut from the same cloth, a printed texture as its colour.
+def picture(path: Path) -> bpy.types.Image:
+    """The image data-block of a file.
 
     Raises:
         GarmentError: the file is missing or no picture.
     """
-    if not path.is_file():
-        raise GarmentError(f"The printed texture {path} is not there.", "Check the path.")
     try:
         image = bpy.data.images.load(str(path))
     except RuntimeError as error:
-        raise GarmentError(f"{path} is no picture.", "Give a PNG or JPEG file.") from error
+        raise GarmentError(f"The picture {path} cannot be opened.", "Check the path.") from error
     if 0 in tuple(image.size):
         bpy.data.images.remove(image)
         raise GarmentError(f"{path} is no picture.", "Give a PNG or JPEG file.")
+    return image
+
+
+def print_on(obj: bpy.types.Object, path: Path) -> None:
+    """Give a garment, and what is cut from the same cloth, a printed texture as its colour.
+
+    Raises:
+        GarmentError: as `picture`.
+    """
+    image = picture(path)
     material = new_material(path.stem)
     tree = material.node_tree
     texture = tree.nodes.new("ShaderNodeTexImage")

@@ -142,10 +142,7 @@ def patches_from_artwork(obj: bpy.types.Object, layer: str = "") -> list[int]:
     thinnest = max(2.0, _THINNEST * size)
     boxes = pieces.boxes(single, islands, _GAP * size, thinnest, _SMALLEST * size)
     if not boxes:
-        if survey[islands > 0, :3].std(axis=0).max() < _PLAIN:
-            what = f"No artwork was found on '{obj.name}': it is of one colour."
-            raise GarmentError(what, do("print", "words", *_BY_HAND))
-        raise GarmentError(_nothing(obj, islands, found), do(*_BY_HAND))
+        raise _nothing(obj, survey[islands > 0, :3], islands, found)
     margin = _PADDING * size
     first = len(obj.stitchwork.patches)
     for box in boxes[:_MOST]:
@@ -160,14 +157,25 @@ def patches_from_artwork(obj: bpy.types.Object, layer: str = "") -> list[int]:
     return list(range(first, len(obj.stitchwork.patches)))
 
 
-def _nothing(obj: bpy.types.Object, islands: np.ndarray, found: artwork.Artwork) -> str:
-    """Why no artwork was found."""
+def _nothing(
+    obj: bpy.types.Object, cloth: np.ndarray, islands: np.ndarray, found: artwork.Artwork
+) -> GarmentError:
+    """Why no artwork was found.
+
+    Args:
+        cloth: (N, 3) colours of all that the islands show.
+    """
+    if cloth.std(axis=0).max() < _PLAIN:
+        what = f"No artwork was found on '{obj.name}': it is of one colour."
+        return GarmentError(what, do("print", "words", *_BY_HAND))
     if np.isin(islands, found.patterned).sum() > 0.5 * (islands > 0).sum():
-        return f"The cloth of '{obj.name}' is printed all over, so no artwork stands out."
-    return (
-        f"No artwork was found on '{obj.name}': colour panels, seams, trims and shading are cloth, "
-        "and no print lies free on it."
-    )
+        what = f"The cloth of '{obj.name}' is printed all over, so no artwork stands out."
+    else:
+        what = (
+            f"No artwork was found on '{obj.name}': colour panels, seams, trims and shading are "
+            "cloth, and no print lies free on it."
+        )
+    return GarmentError(what, do(*_BY_HAND))
 
 
 def _largest_island(islands: np.ndarray) -> float:

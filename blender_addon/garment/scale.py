@@ -31,9 +31,11 @@ def millimetres(obj: bpy.types.Object) -> float:
 
 def assumed(obj: bpy.types.Object) -> str:
     """What is taken for the garment's unit because its file cannot be right; "" if nothing is."""
+    if obj.stitchwork.real_height_cm > 0:
+        return ""
     size = _size(obj)
     unit = _unit(size)
-    if obj.stitchwork.real_height_cm > 0 or not unit:
+    if not unit:
         return ""
     tall = _tallest(size) * _metres()
     return (

@@ -38,7 +38,7 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
     words.write_text("no picture")
     with pytest.raises(GarmentError, match=r"words\.png is no picture"):
         scenes.print_on(obj, words)
-    with pytest.raises(GarmentError, match=r"gone\.png is not there"):
+    with pytest.raises(GarmentError, match=r"gone\.png cannot be opened"):
         scenes.print_on(obj, tmp_path / "gone.png")
     assert not any(obj.data.materials)
     assert not bpy.data.images
